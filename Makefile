@@ -1,0 +1,42 @@
+# Every target but clean sets the project up first; when there is nothing to set up, that takes a moment and no network.
+
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+VENV_PYTHON := .venv/bin/python
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench notebooks package clean
+
+help: ## print these targets
+	@echo "make <target>:"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+
+setup: ## install everything into .venv: locked packages, this project, the Delta jars
+	@$(PYTHON) .ci/bootstrap.py
+
+run: setup ## run the whole job on the demo shop; more arguments: make run ARGS="..."
+	$(VENV_PYTHON) -m jobs.pipeline --config conf/complete_journey.yaml $(ARGS)
+
+test: setup ## run the tests
+	$(VENV_PYTHON) -m pytest -q
+
+check: setup ## lint, formatting and types
+	$(VENV_PYTHON) -m ruff check
+	$(VENV_PYTHON) -m ruff format --check
+	$(VENV_PYTHON) -m mypy
+
+bench: setup ## measure speed
+	$(VENV_PYTHON) -m tests.bench
+
+notebooks: setup ## run the notebooks
+	$(VENV_PYTHON) -m pytest -q tests/e2e -k notebook
+
+package: setup ## build dist/*.whl, and dist/memberlevel_spark.zip for spark-submit --py-files
+	rm -rf build dist/memberlevel_spark*
+	$(VENV_PYTHON) -m build --quiet --wheel --no-isolation --outdir dist
+	cp dist/memberlevel_spark-*.whl dist/memberlevel_spark.zip
+
+clean: ## remove what the jobs, the tests and the build made; .venv and the downloaded jars stay
+	rm -rf out dist build *.egg-info spark-warehouse metastore_db derby.log
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

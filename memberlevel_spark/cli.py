@@ -1,0 +1,220 @@
+"""Command line of the jobs: parse, run, say what happened, end with an exit code that means something.
+
+Exit codes: 0 done; 1 unexpected; 2 configuration, arguments or set-up; 3 data quality; 4 artefact missing or damaged;
+5 leakage or immature labels; 130 interrupted.
+"""
+
+import argparse
+import logging
+import sys
+import traceback
+import uuid
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from memberlevel_spark.config import Config, config_fingerprint, load_config, masked_yaml
+from memberlevel_spark.errors import ConfigError, MemberLevelError
+from memberlevel_spark.timeline import every
+
+PIPELINE = "pipeline"
+log = logging.getLogger("memberlevel_spark")
+
+
+def main() -> int:
+    """``memberlevel <stage or pipeline> ...``: the same jobs as one command."""
+    from memberlevel_spark.pipeline import STAGES
+
+    names = [PIPELINE, *(stage.name for stage in STAGES)]
+    if len(sys.argv) < 2 or sys.argv[1] not in names:
+        print(
+            f"usage: memberlevel {{{','.join(names)}}} --config conf/<shop>.yaml  (each answers --help)",
+            file=sys.stderr,
+        )
+        return ConfigError.exit_code
+    return run_job(sys.argv[1], sys.argv[2:])
+
+
+def run_job(name: str, arguments: Sequence[str]) -> int:
+    """Run one stage, or all, from its arguments; returns the exit code and never lets a stack trace through."""
+    parsed = build_parser(name).parse_args(arguments)
+    _start_logging(parsed.verbose)
+    shop_dir: Path | None = None
+    try:
+        config = _configured(name, parsed)
+        shop_dir = config.shop_dir
+        if parsed.print_config:
+            print(masked_yaml(config), end="")
+            return 0
+        _run(name, config, parsed)
+        return 0
+    except MemberLevelError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the tables hold what was committed, run the job again to go on", file=sys.stderr)
+        return 130
+    except Exception as problem:
+        return _unexpected(problem, shop_dir)
+
+
+def build_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of one job; its help is made from the pipeline's declaration of the stage."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m jobs.{name}",
+        description=_description(name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Exit codes: 0 done, 1 unexpected, 2 configuration, 3 data quality, 4 artefact, 5 leakage or immature labels.",
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, help="the shop's YAML; base.yaml beside it gives the defaults"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override one key; may be repeated")
+    if _is_dated(name):
+        what = (
+            "replaces timeline.score"
+            if name == PIPELINE
+            else "only these dates are written; default: all of the config"
+        )
+        parser.add_argument(
+            "--as-of", type=date.fromisoformat, metavar="DATE", help=f"one as-of date, inclusive; {what}"
+        )
+        parser.add_argument(
+            "--from", type=date.fromisoformat, metavar="DATE", dest="first", help="first of several as-of dates"
+        )
+        parser.add_argument(
+            "--to", type=date.fromisoformat, metavar="DATE", dest="last", help="last of several as-of dates"
+        )
+        parser.add_argument(
+            "--every", type=int, default=7, metavar="DAYS", help="days between them, counted from --to (7)"
+        )
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the merged configuration, secrets masked, and stop"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print inputs with their versions and the outputs; write nothing"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log more")
+    return parser
+
+
+def _description(name: str) -> str:
+    from memberlevel_spark.pipeline import STAGES, stage_named
+
+    if name == PIPELINE:
+        width = max(len(stage.name) for stage in STAGES)
+        lines = [f"  {number:>2}  {stage.name:<{width}}  {stage.makes}" for number, stage in enumerate(STAGES, start=1)]
+        return "Run every stage in order:\n\n" + "\n".join(lines)
+    stage = stage_named(name)
+    reads = ", ".join(stage.reads) or ("the sources" if name == "bronze" else "the run folder")
+    return f"Make {stage.makes}.\n\n  reads   {reads}\n  writes  {', '.join(stage.writes)}\n  one row per {stage.grain}"
+
+
+def _is_dated(name: str) -> bool:
+    from memberlevel_spark.pipeline import stage_named
+
+    return name == PIPELINE or stage_named(name).dated
+
+
+def _start_logging(verbose: bool) -> None:
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, level=logging.WARNING)
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+def _configured(name: str, parsed: argparse.Namespace) -> Config:
+    overrides = list(parsed.set)
+    dates = _dates(parsed)
+    if name == PIPELINE and dates:
+        overrides.append(f"timeline.score=[{', '.join(map(str, dates))}]")
+    return load_config(parsed.config, overrides)
+
+
+def _dates(parsed: argparse.Namespace) -> tuple[date, ...] | None:
+    as_of, first, last = (getattr(parsed, key, None) for key in ("as_of", "first", "last"))
+    if as_of and (first or last):
+        raise ConfigError("give either --as-of or --from and --to, not both: --as-of is one date. Drop one of them.")
+    if bool(first) != bool(last):
+        raise ConfigError("--from and --to belong together: only one was given. Give both, or --as-of for one date.")
+    if first and last:
+        if parsed.every < 1:
+            raise ConfigError(f"--every must be at least one day: {parsed.every}. Give a positive number of days.")
+        return every(first, last, parsed.every)
+    return (as_of,) if as_of else None
+
+
+def _run(name: str, config: Config, parsed: argparse.Namespace) -> None:
+    from memberlevel_spark.pipeline import STAGES, run_one, run_pipeline, stage_named
+    from memberlevel_spark.run import Run
+    from memberlevel_spark.session import get_session
+    from memberlevel_spark.tables import DeltaTables
+
+    config.timeline.split.require_embargo(config.timeline.label)
+    stamp = {"run_id": uuid.uuid4().hex[:12], "fingerprint": config_fingerprint(config), "job": name}
+    tables = DeltaTables(get_session(config), str((config.shop_dir / "tables").absolute()), stamp)
+    run = Run(config, tables, None if name == PIPELINE else _dates(parsed))
+    if parsed.dry_run:
+        print(_dry_run(run, [stage_named(name)] if name != PIPELINE else STAGES))
+    elif name == PIPELINE:
+        run_pipeline(run)
+        print(_summary(run))
+    else:
+        run_one(stage_named(name), run)
+
+
+def _dry_run(run, stages) -> str:  # type: ignore[no-untyped-def]
+    """Inputs with the versions that would be pinned, and outputs; nothing is written."""
+    from memberlevel_spark.ingest.stage import bronze_tables
+
+    def expanded(names: Sequence[str]) -> list[str]:
+        return [table for name in names for table in (bronze_tables(run) if name == "bronze_*" else [name])]
+
+    def shown(table: str) -> str:
+        return f"{table}@v{run.tables.version(table)}" if run.tables.exists(table) else f"{table} (missing)"
+
+    lines = ["dry run, nothing is written"]
+    for stage in stages:
+        reads = [shown(table) for table in expanded(stage.reads)] or [
+            source.path for source in run.config.sources.values()
+        ]
+        lines += [f"{stage.name}", f"  reads   {', '.join(reads)}", f"  writes  {', '.join(expanded(stage.writes))}"]
+        if run.as_of_dates and stage.dated:
+            lines.append(f"  as of   {', '.join(map(str, run.as_of_dates))}")
+    return "\n".join(lines)
+
+
+def _summary(run) -> str:  # type: ignore[no-untyped-def]
+    """The short table a run ends with, and where everything is."""
+    from memberlevel_spark.evaluation.stage import load_evaluation
+    from memberlevel_spark.report.terminal import result_table
+
+    evaluation = load_evaluation(run)
+    return "\n".join(
+        [
+            "",
+            f"Level {run.config.timeline.horizon_days} days ahead, {evaluation['num_members']:,} members,"
+            f" out-of-time test as of {evaluation['test_as_of']}",
+            "",
+            result_table(evaluation["test"]),
+            "",
+            f"tables   {run.tables.root}",
+            f"metrics  {run.shop_dir / 'metrics.json'}",
+            f"report   {run.shop_dir / 'report.html'}",
+        ]
+    )
+
+
+def _unexpected(problem: Exception, shop_dir: Path | None) -> int:
+    """One line for the user, the whole story in a file; known Spark conditions get their own exit code."""
+    from memberlevel_spark.spark_errors import explain
+
+    known = explain(problem)
+    path = (shop_dir or Path("out")) / "runs" / "error.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(traceback.format_exc(), encoding="utf-8")
+    print(f"error: {known or _first_line(problem)} (whole story: {path})", file=sys.stderr)
+    return known.exit_code if known else MemberLevelError.exit_code
+
+
+def _first_line(problem: Exception) -> str:
+    lines = str(problem).strip().splitlines()
+    return f"{type(problem).__name__}: {lines[0] if lines else 'no message'}"

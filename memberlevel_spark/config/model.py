@@ -1,0 +1,243 @@
+"""The configuration of one shop, as frozen models; `conf/base.yaml` documents every key with its unit."""
+
+from datetime import date
+from pathlib import Path
+from typing import Literal
+from zoneinfo import available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from memberlevel_spark.timeline import LabelWindow, Split, every
+
+Share = Field(ge=0, le=1)
+IDENTIFIER = r"^[a-z][a-z0-9_]*$"
+CANONICAL_TABLES = ("events", "members", "products")
+
+
+class Model(BaseModel):
+    """Every section: unknown keys are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class MoneyConfig(Model):
+    """Currency of all amounts; amounts are stored in minor units (cents) as integers."""
+
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    minor_unit_digits: int = Field(ge=0, le=4)
+
+
+class TrainDates(Model):
+    """Training as-of dates: from ``last`` backwards every ``every_days`` days, none before ``first``."""
+
+    first: date
+    last: date
+    every_days: int = Field(ge=1)
+
+
+class TimelineConfig(Model):
+    """When: business zone, end of the data, label window, as-of dates of training, validation, test and scoring."""
+
+    business_zone: str
+    data_through: date
+    max_silent_days: int = Field(ge=0)
+    gap_days: int = Field(ge=0)
+    horizon_days: int = Field(ge=1)
+    train: TrainDates
+    validation: date
+    test: date
+    score: tuple[date, ...] = Field(min_length=1)
+
+    @field_validator("business_zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        if zone not in available_timezones():
+            raise ValueError("an IANA time zone such as Europe/Berlin")
+        return zone
+
+    @model_validator(mode="after")
+    def _dates_in_order(self) -> "TimelineConfig":
+        if self.train.first > self.train.last:
+            raise ValueError("train.first on or before train.last")
+        if not self.train.last < self.validation < self.test:
+            raise ValueError("train.last before validation before test")
+        if max(self.score) > self.data_through:
+            raise ValueError(f"score dates on or before data_through ({self.data_through})")
+        return self
+
+    @property
+    def label(self) -> LabelWindow:
+        """The label window in days."""
+        return LabelWindow(self.gap_days, self.horizon_days)
+
+    @property
+    def split(self) -> Split:
+        """As-of dates of training, validation and test."""
+        train = every(self.train.first, self.train.last, self.train.every_days)
+        return Split(train, (self.validation,), (self.test,))
+
+    @property
+    def as_of_dates(self) -> tuple[date, ...]:
+        """Every as-of date of a full run, ascending: train, validation, test and score."""
+        return tuple(sorted({*self.split.dates, *self.score}))
+
+
+class MapConfig(Model):
+    """One way from a source row to a row of a canonical table: ``canonical column: Spark SQL expression``."""
+
+    to: Literal["events", "members", "products"]
+    where: str | None = None
+    columns: dict[str, str]
+
+
+class SourceConfig(Model):
+    """One input: a Spark reader and the canonical rows made of it."""
+
+    format: str
+    path: str
+    options: dict[str, str] = {}
+    read_schema: str | None = Field(default=None, alias="schema")
+    time_zone: str = "UTC"
+    maps: tuple[MapConfig, ...] = Field(min_length=1)
+
+
+class PseudonymConfig(Model):
+    """How member ids leave ingest: ``hmac_sha256`` with a key of at least 32 bytes, or ``off`` for ids that are public."""
+
+    method: Literal["hmac_sha256", "off"]
+    key: SecretStr | None = None
+    key_file: Path | None = None
+
+
+class QualityConfig(Model):
+    """Largest share of a source's rows that may go to quarantine before the run stops."""
+
+    max_quarantine_share: float = Share
+
+
+class LevelConfig(Model):
+    """One member level and the metric value from which it is held."""
+
+    name: str = Field(min_length=1)
+    at_least: int = Field(ge=0)
+
+
+class LevelsConfig(Model):
+    """The level programme: a daily-tile measure summed over a trailing window, with a threshold per level."""
+
+    metric: str
+    window_days: int = Field(ge=1)
+    programme: tuple[LevelConfig, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _thresholds_increase(self) -> "LevelsConfig":
+        thresholds = [level.at_least for level in self.programme]
+        if thresholds[0] != 0 or thresholds != sorted(set(thresholds)):
+            raise ValueError("programme thresholds that start at 0 and strictly increase")
+        return self
+
+
+class FeaturesConfig(Model):
+    """Windows of the declared sums and counts (days), and the number of weekly tiles in a sequence."""
+
+    windows_days: tuple[int, ...] = Field(min_length=1)
+    sequence_weeks: int = Field(ge=1)
+
+
+class ExamplesConfig(Model):
+    """Number of Parquet files per split; at least the number of training processes."""
+
+    files_per_split: int = Field(ge=1)
+
+
+class ModelConfig(Model):
+    """The network."""
+
+    name: Literal["mlp", "logistic", "linear"]
+    hidden: tuple[int, ...]
+    dropout: float = Field(ge=0, lt=1)
+
+
+class TrainingConfig(Model):
+    """How the network is fitted and where the processes run."""
+
+    how: Literal["spark", "inline"]
+    num_processes: int = Field(ge=1)
+    backend: Literal["gloo", "nccl"]
+    timeout_seconds: int = Field(ge=30, le=1800)
+    batch_rows: int = Field(ge=1)
+    max_epochs: int = Field(ge=1)
+    patience_epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup_share: float = Share
+    grad_clip: float = Field(gt=0)
+    ema_decay: float = Field(ge=0, lt=1)
+
+
+class EvaluationConfig(Model):
+    """Training rows the boosted-tree baseline is fitted on, on the driver; more are sampled down to about as many."""
+
+    boosted_tree_rows: int = Field(ge=100)
+
+
+class ScoringConfig(Model):
+    """Which Spark path applies the model."""
+
+    method: Literal["map_in_arrow", "pandas_udf"]
+
+
+class MonitoringConfig(Model):
+    """Population stability index from which a feature's drift is an alert."""
+
+    max_psi: float = Field(gt=0)
+
+
+class ReportConfig(Model):
+    """Title of the report and how many members it lists as likely to move."""
+
+    title: str
+    num_movers: int = Field(ge=0, le=1000)
+
+
+class SparkConfig(Model):
+    """Session settings; ``master`` is only used when no cluster manager has set one."""
+
+    master: str
+    conf: dict[str, str]
+
+
+class Config(Model):
+    """Everything that defines a run."""
+
+    name: str = Field(pattern=IDENTIFIER)
+    output_dir: Path
+    seed: int
+    money: MoneyConfig
+    timeline: TimelineConfig
+    sources: dict[str, SourceConfig] = Field(min_length=1)
+    pseudonyms: PseudonymConfig
+    quality: QualityConfig
+    levels: LevelsConfig
+    features: FeaturesConfig
+    examples: ExamplesConfig
+    model: ModelConfig
+    training: TrainingConfig
+    evaluation: EvaluationConfig
+    scoring: ScoringConfig
+    monitoring: MonitoringConfig
+    report: ReportConfig
+    spark: SparkConfig
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Config":
+        if self.examples.files_per_split < self.training.num_processes:
+            raise ValueError("examples.files_per_split of at least training.num_processes")
+        if not any(mapping.to == "events" for source in self.sources.values() for mapping in source.maps):
+            raise ValueError("at least one source that maps to events")
+        return self
+
+    @property
+    def shop_dir(self) -> Path:
+        """Where everything of this shop is written: ``<output_dir>/<name>``."""
+        return self.output_dir / self.name

@@ -1,0 +1,1 @@
+"""Labels, and the encoded examples the trainer reads."""

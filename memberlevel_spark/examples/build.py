@@ -1,0 +1,56 @@
+"""Examples: encoded features joined with their label and split.
+
+In: ``member_features``, ``member_sequences``, ``member_labels``. Out: ``examples``, one row per member and labelled as-of
+date, laid out for the feed: a fixed number of files per split, each a random sample of its rows.
+"""
+
+from collections.abc import Sequence
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from memberlevel_spark.config.model import LevelsConfig
+from memberlevel_spark.examples.encoder import Encoder, Input
+from memberlevel_spark.features.declare import WindowFeature, scalar_features
+from memberlevel_spark.schemas import EXAMPLES
+from memberlevel_spark.timeline import Split
+
+KEY = ["member_id", "as_of_date"]
+
+
+def model_inputs(
+    declared: Sequence[WindowFeature], levels: LevelsConfig, measures: Sequence[str], num_weeks: int
+) -> tuple[Input, ...]:
+    """Everything the model reads, in order: windows, scalars, and the weekly sums of every measure."""
+    windows = [Input(feature.name) for feature in declared]
+    scalars = [Input(feature.name, when_null=feature.when_null) for feature in scalar_features(levels)]
+    weekly = [Input(f"weekly_{measure}", week) for measure in measures for week in range(num_weeks)]
+    return (*windows, *scalars, *weekly)
+
+
+def join_features(features: DataFrame, sequences: DataFrame) -> DataFrame:
+    """Features and sequences of the same member and as-of date, side by side."""
+    return features.join(sequences, KEY, "inner")
+
+
+def join_labels(inputs: DataFrame, labels: DataFrame, split: Split) -> DataFrame:
+    """Add target_level and the split of each as-of date; dates of no split are left out."""
+    named = {day: name for name in ("train", "validation", "test") for day in getattr(split, name)}
+    pairs = [item for day, name in named.items() for item in (F.lit(day), F.lit(name))]
+    targets = labels.select(*KEY, "target_level", F.create_map(*pairs)[F.col("as_of_date")].alias("split"))
+    return inputs.join(targets.where(F.col("split").isNotNull()), KEY, "inner")
+
+
+def build_examples(labelled: DataFrame, encoder: Encoder, *, files_per_split: int) -> DataFrame:
+    """Encode and lay out. Rows go to files by a hash of their key, so that the layout is the same on any cluster."""
+    encoded = labelled.select(
+        *KEY,
+        F.xxhash64(*KEY).alias("row_key"),
+        "level_now",
+        "target_level",
+        encoder.encode().alias("features"),
+        "split",
+    )
+    shuffled = encoded.withColumn("file", F.pmod(F.xxhash64("row_key", F.lit(1)), F.lit(files_per_split)).cast("int"))
+    laid_out = shuffled.repartitionById(files_per_split, F.col("file")).sortWithinPartitions("split", "row_key")
+    return laid_out.select(*EXAMPLES.schema.names)

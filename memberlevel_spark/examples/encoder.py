@@ -1,0 +1,130 @@
+"""The encoder: from named features to the one array<float> that training and scoring both read.
+
+Fitted on training rows only; kept as JSON in the bundle; the same Spark expression encodes for both. Numbers go through
+a signed log1p, are standardised and clipped; the level held now is one-hot. A null takes the value of its declaration.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from memberlevel_spark.errors import ArtefactError, first_five
+
+CLIP = 5.0
+# Fitting sums integers, so that the result does not depend on the order in which partitions arrive.
+FIXED_POINT = 1_000_000
+
+
+@dataclass(frozen=True)
+class Input:
+    """One number the encoder reads: a column, or element ``index`` of an array column."""
+
+    column: str
+    index: int | None = None
+    when_null: int = 0
+
+    @property
+    def name(self) -> str:
+        """The column's name, with the element's index for an array."""
+        return self.column if self.index is None else f"{self.column}_{self.index}"
+
+    @property
+    def value(self) -> Column:
+        """The number as double, never null."""
+        element = F.col(self.column) if self.index is None else F.col(self.column)[self.index]
+        return F.coalesce(element.cast("double"), F.lit(float(self.when_null)))
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Fitted encoder: ``means`` and ``deviations`` are of the signed log1p of each input over the training rows."""
+
+    inputs: tuple[Input, ...]
+    num_levels: int
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of every element of the encoded array."""
+        return (*(item.name for item in self.inputs), *(f"level_now_is_{k}" for k in range(self.num_levels)))
+
+    @classmethod
+    def fit(cls, training_rows: DataFrame, inputs: Sequence[Input], num_levels: int) -> "Encoder":
+        """Measure mean and standard deviation of each input; an input that never varies gets deviation 1."""
+        fixed = F.transform(_raw(inputs), lambda x: F.round(_signed_log(x) * FIXED_POINT).cast("decimal(18,0)"))
+        exploded = training_rows.select(F.posexplode(fixed).alias("position", "value"))
+        sums = exploded.groupBy("position").agg(
+            F.count("*").alias("n"),
+            F.sum("value").cast("string").alias("total"),
+            F.sum((F.col("value") * F.col("value")).cast("decimal(38,0)")).cast("string").alias("squares"),
+        )
+        moments = {
+            row["position"]: _mean_and_deviation(row["n"], int(row["total"]), int(row["squares"]))
+            for row in sums.collect()
+        }
+        if not moments:
+            raise ArtefactError(
+                "there are no training rows to fit the encoder on. Check timeline.train and the labels."
+            )
+        ordered = [moments[position] for position in range(len(inputs))]
+        return cls(tuple(inputs), num_levels, tuple(m for m, _ in ordered), tuple(d for _, d in ordered))
+
+    def encode(self) -> Column:
+        """The encoded features as array<float> without nulls, for rows that have the input columns and level_now."""
+        means, deviations = _doubles(self.means), _doubles(self.deviations)
+        scaled = F.transform(
+            _raw(self.inputs),
+            lambda x, i: F.greatest(
+                F.least((_signed_log(x) - F.get(means, i)) / F.get(deviations, i), F.lit(CLIP)), F.lit(-CLIP)
+            ),
+        )
+        level = F.array(*[(F.col("level_now") == k).cast("double") for k in range(self.num_levels)])
+        # Every element is there; coalesce only tells Spark so, and the contract has no null elements.
+        return F.transform(F.concat(scaled, level), lambda x: F.coalesce(x.cast("float"), F.lit(0.0).cast("float")))
+
+    def to_json(self) -> str:
+        """The encoder as JSON; equal encoders give equal text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Encoder":
+        """Errors: ArtefactError when the text is not an encoder."""
+        try:
+            values = json.loads(text)
+            inputs = tuple(Input(**item) for item in values["inputs"])
+            return cls(inputs, values["num_levels"], tuple(values["means"]), tuple(values["deviations"]))
+        except (ValueError, KeyError, TypeError) as problem:
+            raise ArtefactError(f"an encoder cannot be read: {problem!r}. Run the stage examples again.") from None
+
+    def require_columns(self, frame: DataFrame) -> None:
+        """Errors: ArtefactError when the frame lacks a column the encoder was fitted on."""
+        missing = {item.column for item in self.inputs} - set(frame.columns)
+        if missing:
+            raise ArtefactError(
+                f"features the model was trained on are missing: {first_five(missing)}. Train a model on the present"
+                " declarations, or run features with the declarations of the model."
+            )
+
+
+def _raw(inputs: Sequence[Input]) -> Column:
+    return F.array(*[item.value for item in inputs])
+
+
+def _signed_log(x: Column) -> Column:
+    return F.signum(x) * F.log1p(F.abs(x))
+
+
+def _doubles(values: Sequence[float]) -> Column:
+    return F.array(*[F.lit(float(value)) for value in values])
+
+
+def _mean_and_deviation(count: int, total: int, squares: int) -> tuple[float, float]:
+    """Mean and population standard deviation from exact integer sums of fixed-point values."""
+    variance = (count * squares - total * total) / (count * count)
+    deviation = math.sqrt(variance) / FIXED_POINT
+    return total / count / FIXED_POINT, deviation if deviation > 1e-6 else 1.0

@@ -1,0 +1,65 @@
+"""The stages labels and examples."""
+
+import json
+from pathlib import Path
+
+from pyspark.sql import functions as F
+
+from memberlevel_spark.errors import ArtefactError
+from memberlevel_spark.examples.build import build_examples, join_features, join_labels, model_inputs
+from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.examples.labels import build_labels
+from memberlevel_spark.features.stage import declared_windows
+from memberlevel_spark.run import RowCounts, Run, StageResult
+from memberlevel_spark.schemas import EXAMPLES, MEASURES, MEMBER_LABELS
+
+
+def run_labels(run: Run) -> StageResult:
+    """Write ``member_labels`` of the run's as-of dates. Errors: LeakageError for dates whose window is not complete."""
+    timeline = run.config.timeline
+    dates = run.as_of_dates or timeline.split.dates
+    timeline.label.require_mature(dates, timeline.data_through)
+    read = {name: run.tables.version(name) for name in ("member_features", "member_days", "member_levels")}
+    population, member_days, member_levels = (run.tables.read(name, version) for name, version in read.items())
+    labels = build_labels(population, member_days, member_levels, dates=dates, label=timeline.label)
+    commit = run.write_dates(MEMBER_LABELS, labels, dates)
+    expected = population.where(F.col("as_of_date").isin(list(dates))).count()
+    return StageResult(RowCounts(expected, commit.rows), read, {"member_labels": commit.version}, f"{len(dates)} dates")
+
+
+def encoder_path(run: Run) -> Path:
+    """Where the encoder of the current examples is kept."""
+    return run.shop_dir / "runs" / "examples" / "encoder.json"
+
+
+def run_examples(run: Run) -> StageResult:
+    """Fit the encoder on the training dates, write ``examples`` and the encoder that made them."""
+    config = run.config
+    config.timeline.split.require_embargo(config.timeline.label)
+    read = {name: run.tables.version(name) for name in ("member_features", "member_sequences", "member_labels")}
+    features, sequences, labels = (run.tables.read(name, version) for name, version in read.items())
+    labelled = join_labels(join_features(features, sequences), labels, config.timeline.split)
+    inputs = model_inputs(declared_windows(run), config.levels, MEASURES, config.features.sequence_weeks)
+    encoder = Encoder.fit(labelled.where(F.col("split") == "train"), inputs, len(config.levels.programme))
+    examples = build_examples(labelled, encoder, files_per_split=config.examples.files_per_split)
+    commit = run.tables.replace(EXAMPLES, examples)
+    path = encoder_path(run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"examples_version": commit.version, "encoder": encoder.to_json()}), encoding="utf-8")
+    in_split = labels.where(F.col("as_of_date").isin(list(config.timeline.split.dates))).count()
+    note = f"{len(encoder.names)} features, train/validation/test by date"
+    return StageResult(RowCounts(in_split, commit.rows), read, {"examples": commit.version}, note)
+
+
+def load_encoder(run: Run, examples_version: int) -> Encoder:
+    """The encoder that made one version of ``examples``. Errors: ArtefactError when it made another one."""
+    path = encoder_path(run)
+    if not path.is_file():
+        raise ArtefactError(f"the encoder of the examples is missing: {path}. Run the stage examples.")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if record["examples_version"] != examples_version:
+        raise ArtefactError(
+            f"the encoder belongs to other examples: version {record['examples_version']}, the table is at"
+            f" {examples_version}. Run the stage examples again."
+        )
+    return Encoder.from_json(record["encoder"])

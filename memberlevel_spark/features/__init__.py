@@ -1,0 +1,1 @@
+"""Daily tiles, feature declarations and the point-in-time features and sequences computed from them."""

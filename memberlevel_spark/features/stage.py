@@ -1,0 +1,103 @@
+"""The stages member_days and features."""
+
+from datetime import date, timedelta
+
+from pyspark.sql import functions as F
+
+from memberlevel_spark.errors import DataQualityError
+from memberlevel_spark.features.assemble import build_member_features, build_member_sequences, feature_fields
+from memberlevel_spark.features.declare import WindowFeature, window_features
+from memberlevel_spark.features.tiles import build_member_days
+from memberlevel_spark.features.windows import WindowPlan, build_windows, days_since_epoch
+from memberlevel_spark.levels.stage import level_rules
+from memberlevel_spark.run import RowCounts, Run, StageResult
+from memberlevel_spark.schemas import MEASURES, MEMBER_DAYS, member_features_contract, member_sequences_contract
+
+
+def run_member_days(run: Run) -> StageResult:
+    """Write ``member_days``. Errors: DataQualityError when events were lost or the log ends before data_through."""
+    read = {"events": run.tables.version("events")}
+    events = run.tables.read("events", read["events"])
+    commit = run.tables.replace(MEMBER_DAYS, build_member_days(events))
+    tiles = run.tables.read("member_days", commit.version)
+    row = tiles.agg(F.sum("num_events"), F.max("day")).first()
+    num_events, last_day = (row[0] or 0, row[1]) if row else (0, None)
+    _require_fresh(run, last_day)
+    rows_in = events.count()
+    # num_events of the tiles is the independent count: an event in no tile, or in two, breaks the balance.
+    counts = RowCounts(rows_in, commit.rows, aggregated=num_events - commit.rows)
+    return StageResult(counts, read, {"member_days": commit.version})
+
+
+def _require_fresh(run: Run, last_day: date | None) -> None:
+    timeline = run.config.timeline
+    if last_day is None or last_day < timeline.data_through - timedelta(days=timeline.max_silent_days):
+        raise DataQualityError(
+            f"the events end before timeline.data_through: {last_day}, expected {timeline.data_through}. Set data_through"
+            " to the last complete day, or timeline.max_silent_days when the shop was really silent."
+        )
+
+
+def declared_windows(run: Run) -> tuple[WindowFeature, ...]:
+    """The window features of the configuration."""
+    return window_features(run.config.features, MEASURES)
+
+
+def _plan(run: Run, dates: tuple[date, ...]) -> WindowPlan:
+    rules, features = level_rules(run), run.config.features
+    return WindowPlan(
+        measures=MEASURES,
+        as_of_days=days_since_epoch(dates),
+        windows_days=tuple(sorted(set(features.windows_days))),
+        sequence_weeks=features.sequence_weeks,
+        level_measure=MEASURES.index(rules.metric),
+        order_measure=MEASURES.index("num_orders"),
+        metric_days=rules.window_days,
+        carry_over_days=rules.carry_over_days(run.config.timeline.label.reach_days),
+    )
+
+
+def run_features(run: Run) -> StageResult:
+    """Write ``member_features`` and ``member_sequences`` for the run's as-of dates, silent members included."""
+    read = {name: run.tables.version(name) for name in ("members", "member_days", "member_levels")}
+    members, member_days, member_levels = (run.tables.read(name, version) for name, version in read.items())
+    dates = run.as_of_dates or run.config.timeline.as_of_dates
+    _require_covered(run, dates)
+    rules, declared = level_rules(run), declared_windows(run)
+    windows = build_windows(members, member_days, _plan(run, dates)).persist()
+    try:
+        features = build_member_features(windows, member_levels, declared, rules)
+        written = {
+            "member_features": run.write_dates(
+                member_features_contract(feature_fields(declared, rules)), features, dates
+            ),
+        }
+        weeks = run.config.features.sequence_weeks
+        sequences = build_member_sequences(windows, MEASURES, weeks)
+        written["member_sequences"] = run.write_dates(member_sequences_contract(MEASURES), sequences, dates)
+    finally:
+        windows.unpersist()
+    rows = {name: commit.rows for name, commit in written.items()}
+    if rows["member_sequences"] != rows["member_features"]:
+        raise DataQualityError(f"features and sequences differ in rows: {rows}. Run the stage levels, then features.")
+    versions = {name: commit.version for name, commit in written.items()}
+    counts = RowCounts(_population(members, dates), rows["member_features"])
+    return StageResult(counts, read, versions, f"{len(dates)} as-of dates")
+
+
+def _require_covered(run: Run, dates: tuple[date, ...]) -> None:
+    data_through = run.config.timeline.data_through
+    late = [day for day in dates if day > data_through]
+    if late:
+        raise DataQualityError(
+            f"as-of dates after the end of the data: {', '.join(map(str, late[:5]))} (data reaches {data_through})."
+            " Load the newer events and set timeline.data_through."
+        )
+
+
+def _population(members, dates: tuple[date, ...]) -> int:  # type: ignore[no-untyped-def]
+    """Members known on each date, summed over the dates: what features must cover."""
+    known = members.groupBy("member_id").agg(F.min("valid_from").alias("known_from"))
+    by_date = [F.sum((F.col("known_from") <= F.lit(day)).cast("bigint")) for day in dates]
+    row = known.agg(*by_date).first()
+    return sum(number or 0 for number in row) if row else 0

@@ -1,0 +1,1 @@
+"""The networks that predict a level, and the losses that fit them."""

@@ -1,0 +1,60 @@
+"""The stage monitor: drift, expected migration and matured outcomes of the champion's scores."""
+
+from datetime import date
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from memberlevel_spark.examples.build import join_features
+from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.monitoring.drift import NUM_BINS, count_bins, drift_by_feature
+from memberlevel_spark.monitoring.outcomes import build_migration, build_outcomes
+from memberlevel_spark.run import RowCounts, Run, StageResult
+from memberlevel_spark.schemas import MONITOR_METRICS
+from memberlevel_spark.scoring.stage import load_champion
+
+DRIFT = "feature_psi"
+READ = ("member_scores", "member_labels", "member_features", "member_sequences", "examples")
+
+
+def run_monitor(run: Run) -> StageResult:
+    """Write ``monitor_metrics`` of the champion for the scored as-of dates."""
+    bundle = load_champion(run)
+    dates = run.as_of_dates or run.config.timeline.score
+    read = {name: run.tables.version(name) for name in READ}
+    frames = {name: run.tables.read(name, version) for name, version in read.items()}
+    wanted = F.col("as_of_date").isin(list(dates)) & (F.col("model_version") == bundle.version)
+    scores = frames["member_scores"].where(wanted)
+    encoder = Encoder.from_json(bundle.text("encoder.json"))
+    drift = _drift(run, frames, encoder, dates=dates, model_version=bundle.version)
+    plain = build_migration(scores).unionByName(build_outcomes(scores, frames["member_labels"]))
+    limit = F.when(F.col("metric") == DRIFT, F.lit(run.config.monitoring.max_psi))
+    rows = plain.unionByName(drift).withColumn("threshold", limit)
+    rows = rows.withColumn("alert", F.coalesce(F.col("value") > F.col("threshold"), F.lit(False)))
+    slices = {"as_of_date": dates, "model_version": [bundle.version]}
+    commit = run.tables.replace_slice(MONITOR_METRICS, rows.select(*MONITOR_METRICS.schema.names), slices)
+    written = run.tables.read("monitor_metrics", commit.version).where(wanted)
+    alerts = written.where("alert").count()
+    note = f"{alerts} drift alert(s)" if alerts else "no drift alert"
+    return StageResult(RowCounts(written.count(), commit.rows), read, {"monitor_metrics": commit.version}, note)
+
+
+def _drift(
+    run: Run, frames: dict[str, DataFrame], encoder: Encoder, *, dates: tuple[date, ...], model_version: str
+) -> DataFrame:
+    trained_on = _counts(frames["examples"].where(F.col("split") == "train"))
+    rows = []
+    for day in dates:
+        members = frames["member_features"].where(F.col("as_of_date") == F.lit(day))
+        encoded = join_features(members, frames["member_sequences"]).select(encoder.encode().alias("features"))
+        by_feature = drift_by_feature(trained_on, _counts(encoded), encoder.names)
+        rows += [(DRIFT, name, day, model_version, value) for name, value in by_feature.items()]
+    columns = "metric string, slice string, as_of_date date, model_version string, value double"
+    return run.tables.spark.createDataFrame(rows, columns)
+
+
+def _counts(encoded: DataFrame) -> dict[int, list[int]]:
+    counts: dict[int, list[int]] = {}
+    for row in count_bins(encoded).collect():
+        counts.setdefault(row["position"], [0] * NUM_BINS)[row["bin"]] = row["rows"]
+    return counts

@@ -1,0 +1,136 @@
+"""The order of the stages, written once: README's table and the help of the jobs are made from it or tested against it."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from memberlevel_spark.run import Run, StageResult, run_stage
+
+log = logging.getLogger("memberlevel_spark")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the flow. ``reads`` and ``writes`` are tables, or files in parentheses."""
+
+    name: str
+    makes: str
+    grain: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    function: str  # room.module:function, imported when it runs, so that --help needs neither Spark nor torch
+    dated: bool = False  # takes --as-of, --from and --to
+
+    def load(self) -> Callable[[Run], StageResult]:
+        """The stage function."""
+        module, _, name = self.function.partition(":")
+        function: Callable[[Run], StageResult] = getattr(import_module(f"memberlevel_spark.{module}"), name)
+        return function
+
+
+STAGES = (
+    Stage("bronze", "source rows as they came", "source row", (), ("bronze_*",), "ingest.stage:run_bronze"),
+    Stage(
+        "silver",
+        "clean events, profile history, products, and every rejected row",
+        "event; member, valid_from; product; rejected row",
+        ("bronze_*",),
+        ("events", "members", "products", "quarantine"),
+        "ingest.stage:run_silver",
+    ),
+    Stage(
+        "member_days",
+        "additive daily tiles",
+        "member, day",
+        ("events",),
+        ("member_days",),
+        "features.stage:run_member_days",
+    ),
+    Stage(
+        "levels",
+        "the level each member held, by the level rules",
+        "member, valid_from",
+        ("members", "member_days"),
+        ("member_levels",),
+        "levels.stage:run_levels",
+    ),
+    Stage(
+        "features",
+        "point-in-time features and weekly sequences",
+        "member, as_of_date",
+        ("members", "member_days", "member_levels"),
+        ("member_features", "member_sequences"),
+        "features.stage:run_features",
+        dated=True,
+    ),
+    Stage(
+        "labels",
+        "what happened next, mature only",
+        "member, as_of_date",
+        ("member_features", "member_days", "member_levels"),
+        ("member_labels",),
+        "examples.stage:run_labels",
+        dated=True,
+    ),
+    Stage(
+        "examples",
+        "encoded arrays, targets and split; what Petastorm reads",
+        "member, as_of_date",
+        ("member_features", "member_sequences", "member_labels"),
+        ("examples",),
+        "examples.stage:run_examples",
+    ),
+    Stage("train", "weights and curves in a run folder", "-", ("examples",), ("(runs/)",), "training.stage:run_train"),
+    Stage(
+        "evaluate", "metrics against baselines on the test date", "-", ("examples",), ("(metrics.json)",), "evaluation.stage:run_evaluate"
+    ),
+    Stage(
+        "register", "model bundle; champion only through the gate", "model version", (), ("(registry/)",), "registry.stage:run_register"
+    ),
+    Stage(
+        "score",
+        "the champion's prediction for every member",
+        "member, as_of_date, model_version",
+        ("member_features", "member_sequences"),
+        ("member_scores",),
+        "scoring.stage:run_score",
+        dated=True,
+    ),
+    Stage(
+        "monitor",
+        "drift, expected migration, matured outcomes",
+        "metric, slice, as_of_date, model_version",
+        ("member_scores", "member_labels", "member_features", "member_sequences", "examples"),
+        ("monitor_metrics",),
+        "monitoring.stage:run_monitor",
+        dated=True,
+    ),
+    Stage(
+        "report",
+        "one self-contained HTML file",
+        "-",
+        ("member_days", "member_levels", "member_features", "member_scores", "monitor_metrics", "quarantine"),
+        ("(report.html)",),
+        "report.stage:run_report",
+        dated=True,
+    ),
+)
+
+
+def stage_named(name: str) -> Stage:
+    """The stage of that name; KeyError when there is none."""
+    return {stage.name: stage for stage in STAGES}[name]
+
+
+def run_one(stage: Stage, run: Run) -> StageResult:
+    """One stage, with its place in the flow in the log and in its record."""
+    number = STAGES.index(stage) + 1
+    log.info("[%d/%d] %s: %s", number, len(STAGES), stage.name, stage.makes)
+    return run_stage(stage.name, stage.load(), run, number)
+
+
+def run_pipeline(run: Run) -> None:
+    """All stages in order."""
+    for stage in STAGES:
+        run_one(stage, run)

@@ -1,0 +1,1 @@
+"""Model bundles, the gate a model must pass, and the aliases that say which one scores."""

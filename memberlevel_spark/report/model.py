@@ -1,0 +1,105 @@
+"""Everything the report shows, as plain values; whoever has the tables fills it, the report only draws it.
+
+In: results of the stages of one run. Out: one frozen ``ReportData`` per report.
+Shape legend: K levels (0 is the lowest).
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from memberlevel_spark.errors import DataQualityError, first_five
+
+Row = Mapping[str, Any]
+
+MOVER_KEYS = ("member_id", "level_now", "p_move", "expected_level", "level_metric_now", "level_metric_carry_over")
+ROW_KEYS: Mapping[str, tuple[str, ...]] = {
+    "reliability": ("confidence", "observed", "count"),
+    "movers_up": (*MOVER_KEYS, "to_next"),
+    "movers_down": (*MOVER_KEYS, "to_next"),
+    "quality": ("stage", "rows_in", "rows_out", "quarantined", "duplicates", "filtered", "seconds"),
+    "quarantine": ("source", "rule", "rows"),
+    "monitor": ("metric", "slice", "value", "alert"),
+    "training_curves": ("epoch", "train_log_loss", "validation_log_loss", "validation_accuracy"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """One report's content; a number that is None is shown as "n/a", an empty list as a sentence.
+
+    Money is in minor units (cents) of ``currency``, probabilities and shares lie in [0, 1], dates are business days.
+
+    - title, shop: headings; shop is the name of the configuration.
+    - as_of_date: last day whose events the forecast knows; it speaks about ``horizon_days`` later.
+    - level_names: K names, lowest first.
+    - versions: what made this report, e.g. model_version, config fingerprint, table and package versions.
+    - test_as_of, num_members: the out-of-time test date and the number of members judged there.
+    - metrics: forecaster -> metric -> value, forecasters in display order (``evaluation.metrics.level_metrics``);
+      the keys ``model`` and ``persistence`` carry the headline.
+    - confusion: [K][K] test members by realised (row) and predicted (column) level.
+    - migration: [K][K] expected members by level now (row) and future level (column) at ``as_of_date``.
+    - level_counts_now, level_counts_expected: [K] members at ``as_of_date`` and expected at the horizon.
+    - reliability: points of ``evaluation.metrics.reliability``; without an ``event`` a point counts for all levels.
+    - spend_history: (date, minor units); level_history: (date, [K] members); both in date order.
+    - movers_up, movers_down: members likeliest first. level_now is the level's number, expected_level the mean of the
+      predicted level numbers; level_metric_now, level_metric_carry_over (what still counts at the horizon) and to_next
+      (what is missing to the next level, None at the top) are in the unit of the level rules.
+    - quality: row accounting per stage; quarantine: rows per source and broken rule.
+    - monitor: one row per checked value; alert is falsy when all is well, else True or the alert's words.
+    - level_metric_name, level_metric_is_money: what earns a level here; money is shown in major units.
+
+    Raises:
+        DataQualityError: a list of levels is not K long, a matrix not K by K, or a row lacks a key of ``ROW_KEYS``.
+    """
+
+    title: str
+    shop: str
+    as_of_date: dt.date
+    horizon_days: int
+    currency: str
+    level_names: Sequence[str]
+    versions: Mapping[str, str]
+    test_as_of: dt.date
+    num_members: int
+    metrics: Mapping[str, Mapping[str, float | None]]
+    confusion: Sequence[Sequence[float]]
+    migration: Sequence[Sequence[float]]
+    level_counts_now: Sequence[float]
+    level_counts_expected: Sequence[float]
+    reliability: Sequence[Row] = field(default_factory=list)
+    spend_history: Sequence[tuple[dt.date, int]] = field(default_factory=list)
+    level_history: Sequence[tuple[dt.date, Sequence[float]]] = field(default_factory=list)
+    movers_up: Sequence[Row] = field(default_factory=list)
+    movers_down: Sequence[Row] = field(default_factory=list)
+    quality: Sequence[Row] = field(default_factory=list)
+    quarantine: Sequence[Row] = field(default_factory=list)
+    monitor: Sequence[Row] = field(default_factory=list)
+    training_curves: Sequence[Row] = field(default_factory=list)
+    caveats: Sequence[str] = field(default_factory=list)
+    level_metric_name: str = "spend"
+    level_metric_is_money: bool = True
+
+    def __post_init__(self) -> None:
+        self._check_levels()
+        for name, keys in ROW_KEYS.items():
+            missing = {key for row in getattr(self, name) for key in keys if key not in row}
+            if missing:
+                raise DataQualityError(f"Rows of {name} lack keys: {first_five(missing)}. Fill them, None is allowed.")
+
+    def _check_levels(self) -> None:
+        num_levels = len(self.level_names)
+        lengths = {
+            "level_counts_now": {len(self.level_counts_now)},
+            "level_counts_expected": {len(self.level_counts_expected)},
+            "confusion": {len(self.confusion), *map(len, self.confusion)},
+            "migration": {len(self.migration), *map(len, self.migration)},
+            "level_history": {len(counts) for _, counts in self.level_history},
+        }
+        wrong = [f"{name} {sorted(found)}" for name, found in lengths.items() if found - {num_levels}]
+        if wrong:
+            raise DataQualityError(
+                f"The report has {num_levels} level names but other lengths in: {first_five(wrong)}. "
+                "Take names and counts from the same level rules."
+            )

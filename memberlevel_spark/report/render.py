@@ -1,0 +1,79 @@
+"""Turn a run's results into one HTML file that opens offline, on a phone and on a desk, in a light and a dark room.
+
+In: ReportData. Out: the page as a string; the same data gives the same bytes.
+
+A new section is one template in ``templates/`` and one line in ``SECTIONS``. Names from the data (shops, members,
+levels) are escaped by Jinja; the page carries no script and forbids the browser every request.
+"""
+
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from memberlevel_spark.report import formats
+from memberlevel_spark.report.figures import report_figures
+from memberlevel_spark.report.headline import headline, tiles
+from memberlevel_spark.report.model import ReportData
+from memberlevel_spark.report.scoreboard import forecaster_label, score_rows
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page: its anchor, its heading and the template that fills it."""
+
+    anchor: str
+    heading: str
+    template: str
+
+
+SECTIONS = (
+    Section("forecast", "How good is the forecast?", "forecast.html"),
+    Section("levels", "Levels and moves ahead", "levels.html"),
+    Section("movers", "Who is likely to move", "movers.html"),
+    Section("trust", "Can the probabilities be trusted?", "trust.html"),
+    Section("history", "How we got here", "history.html"),
+    Section("training", "How the model learnt", "training.html"),
+    Section("quality", "Data quality", "quality.html"),
+    Section("monitoring", "Monitoring", "monitoring.html"),
+    Section("versions", "Versions", "versions.html"),
+    Section("caveats", "Caveats", "caveats.html"),
+)
+
+
+def render_report(data: ReportData) -> str:
+    """Render the whole page as one string of HTML, with styles and figures inside."""
+    page = _environment(data).get_template("report.html")
+    return page.render(
+        data=data,
+        sections=SECTIONS,
+        sentences=headline(data),
+        tiles=tiles(data),
+        figures=report_figures(data),
+        score_rows=score_rows(data.metrics),
+    )
+
+
+def _environment(data: ReportData) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("memberlevel_spark.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "whole": formats.count,
+        "decimal": formats.decimal,
+        "percent": formats.percent,
+        "day": formats.day,
+        "free_value": formats.free_value,
+        "forecaster": forecaster_label,
+        "level": lambda level: formats.level_name(level, data.level_names),
+        "level_metric": lambda value: _level_metric(value, data),
+    }
+    return environment
+
+
+def _level_metric(value: float | None, data: ReportData) -> str:
+    """Write an amount of what earns a level here: money, or a plain number of orders, points and the like."""
+    return formats.money(value, data.currency) if data.level_metric_is_money else formats.count(value)

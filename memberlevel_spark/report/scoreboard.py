@@ -1,0 +1,82 @@
+"""The forecasters side by side, one row per metric, with the best of each row marked.
+
+In: forecaster -> metric -> value. Out: rows ready to print, for the HTML table and for the terminal alike.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from memberlevel_spark.report.formats import decimal, is_missing, percent
+
+Metrics = Mapping[str, Mapping[str, float | None]]
+
+FORECASTER_WORDS = {
+    "model": "Model",
+    "boosted_tree": "Boosted tree",
+    "persistence": "Stays as is",
+    "majority": "Overall shares",
+}
+
+
+@dataclass(frozen=True)
+class MetricWords:
+    """How one metric is called, explained and read; ``better`` is "higher" or "lower"."""
+
+    label: str
+    meaning: str
+    better: str
+    is_share: bool = False
+
+
+METRIC_WORDS = {
+    "accuracy": MetricWords("Right level", "share of members whose level was predicted", "higher", is_share=True),
+    "macro_precision": MetricWords("Macro precision", "of those predicted on a level, who held it", "higher"),
+    "macro_recall": MetricWords("Macro recall", "of those who held a level, who was predicted", "higher"),
+    "macro_f1": MetricWords("Macro F1", "balance of the two above, levels weigh equally", "higher"),
+    "qwk": MetricWords("Quadratic kappa", "agreement, far misses cost more", "higher"),
+    "log_loss": MetricWords("Log-loss", "surprise at what happened", "lower"),
+    "upgrade_auc": MetricWords("Upgrade AUC", "movers up ranked before the others", "higher"),
+    "upgrade_ap": MetricWords("Upgrade precision", "average precision of the list of movers up", "higher"),
+    "ece": MetricWords("Calibration error", "gap between probability and frequency", "lower"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One forecaster's value of a metric as text, and whether it is the best of its row."""
+
+    text: str
+    best: bool
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One metric with its words (``better`` is "" for a metric without a known direction) and a cell per forecaster."""
+
+    name: str
+    words: MetricWords
+    cells: tuple[Cell, ...]
+
+
+def score_rows(metrics: Metrics) -> list[ScoreRow]:
+    """Arrange the metrics as rows, in the order of the first forecaster that has them; cells follow ``metrics``.
+
+    Values that look the same at three decimals are equally good. A metric nobody explained is shown without direction
+    and without a best value; a forecaster that lacks a metric gets "n/a".
+    """
+    names = dict.fromkeys(name for values in metrics.values() for name in values)
+    return [_score_row(name, [values.get(name) for values in metrics.values()]) for name in names]
+
+
+def forecaster_label(key: str) -> str:
+    """Name a forecaster for readers; an unknown key is shown with spaces."""
+    return FORECASTER_WORDS.get(key, key.replace("_", " ").capitalize())
+
+
+def _score_row(name: str, values: list[float | None]) -> ScoreRow:
+    words = METRIC_WORDS.get(name, MetricWords(name.replace("_", " "), "", ""))
+    known = [round(value, 3) for value in values if value is not None and not is_missing(value)]
+    best = None if not known or not words.better else (max(known) if words.better == "higher" else min(known))
+    write = percent if words.is_share else decimal
+    cells = (Cell(write(value), best is not None and value is not None and round(value, 3) == best) for value in values)
+    return ScoreRow(name, words, tuple(cells))

@@ -1,0 +1,126 @@
+"""The stage report: collect what the tables say and draw it."""
+
+import json
+import platform
+from datetime import date, timedelta
+from importlib.metadata import version
+from typing import Any
+
+from pyspark.sql import functions as F
+
+from memberlevel_spark.evaluation.stage import load_evaluation
+from memberlevel_spark.report.history import movers, weekly_levels, weekly_spend
+from memberlevel_spark.report.model import ReportData
+from memberlevel_spark.report.render import render_report
+from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records_dir
+from memberlevel_spark.scoring.stage import load_champion
+from memberlevel_spark.training.stage import run_dir
+
+HISTORY_WEEKS = 52
+READ = ("member_days", "member_levels", "member_features", "member_scores", "monitor_metrics", "quarantine")
+PACKAGES = ("memberlevel_spark", "pyspark", "delta-spark", "petastorm", "torch", "pyarrow")
+
+
+def run_report(run: Run) -> StageResult:
+    """Write ``report.html`` of the latest scored as-of date."""
+    read = {name: run.tables.version(name) for name in READ}
+    data = collect_report(run, read)
+    path = run.shop_dir / "report.html"
+    path.write_text(render_report(data), encoding="utf-8")
+    return StageResult(RowCounts(0, 0), read, {}, str(path))
+
+
+def collect_report(run: Run, read: dict[str, int]) -> ReportData:
+    """Everything the report shows, from pinned tables and the run's records."""
+    config, champion = run.config, load_champion(run).version
+    as_of = max(run.as_of_dates or config.timeline.score)
+    evaluation, monitor = load_evaluation(run), _monitor(run, read, as_of, champion)
+    migration = _migration(monitor, len(config.levels.programme))
+    return ReportData(
+        title=config.report.title,
+        shop=config.name,
+        as_of_date=as_of,
+        horizon_days=config.timeline.horizon_days,
+        currency=config.money.currency,
+        level_names=[level.name for level in config.levels.programme],
+        versions=_versions(run, read, champion),
+        test_as_of=date.fromisoformat(evaluation["test_as_of"]),
+        num_members=evaluation["num_members"],
+        metrics=evaluation["test"],
+        confusion=evaluation["confusion"],
+        reliability=evaluation["reliability"],
+        migration=migration,
+        level_counts_now=[sum(row) for row in migration],
+        level_counts_expected=[sum(column) for column in zip(*migration, strict=True)],
+        monitor=[row for row in monitor if not row["metric"].startswith("members_")],
+        quality=_stage_records(run),
+        training_curves=json.loads((run_dir(run) / "curves.json").read_text(encoding="utf-8")),
+        caveats=_caveats(run),
+        level_metric_name=config.levels.metric.removesuffix("_cents").removeprefix("num_"),
+        level_metric_is_money=config.levels.metric.endswith("_cents"),
+        **_histories(run, read, as_of, champion),
+    )
+
+
+def _histories(run: Run, read: dict[str, int], as_of: date, champion: str) -> dict[str, Any]:
+    weeks = [as_of - timedelta(days=7 * back) for back in reversed(range(HISTORY_WEEKS))]
+    frames = {name: run.tables.read(name, read[name]) for name in READ}
+    spend = weekly_spend(frames["member_days"], weeks).collect()
+    levels = weekly_levels(frames["member_levels"], weeks).collect()
+    on_date = F.col("as_of_date") == F.lit(as_of)
+    scores = frames["member_scores"].where(on_date & (F.col("model_version") == champion))
+    features = frames["member_features"].where(on_date)
+    lists = {
+        f"movers_{way}": movers(scores, features, probability=f"p_{way}", limit=run.config.report.num_movers).collect()
+        for way in ("up", "down")
+    }
+    quarantine = (
+        frames["quarantine"].groupBy("source", "rule").agg(F.count("*").alias("rows")).orderBy("source", "rule")
+    )
+    counts = {(row["week"], row["level"]): row["members"] for row in levels}
+    num_levels = len(run.config.levels.programme)
+    known = sorted({week for week, _ in counts})
+    return {
+        "spend_history": [(row["week"], row["spend_cents"]) for row in spend],
+        "level_history": [(week, [counts.get((week, k), 0) for k in range(num_levels)]) for week in known],
+        "quarantine": [row.asDict() for row in quarantine.collect()],
+        **{name: [row.asDict() for row in rows] for name, rows in lists.items()},
+    }
+
+
+def _monitor(run: Run, read: dict[str, int], as_of: date, champion: str) -> list[dict[str, Any]]:
+    rows = run.tables.read("monitor_metrics", read["monitor_metrics"])
+    wanted = rows.where((F.col("as_of_date") == F.lit(as_of)) & (F.col("model_version") == champion))
+    return [row.asDict() for row in wanted.orderBy("metric", F.col("value").desc_nulls_last(), "slice").collect()]
+
+
+def _migration(monitor: list[dict[str, Any]], num_levels: int) -> list[list[float]]:
+    expected = {row["slice"]: row["value"] for row in monitor if row["metric"] == "members_expected"}
+    return [[expected.get(f"{now}->{then}", 0.0) for then in range(num_levels)] for now in range(num_levels)]
+
+
+def _stage_records(run: Run) -> list[dict[str, Any]]:
+    """Row accounting of every stage, in the order of the pipeline."""
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in stage_records_dir(run).glob("*.json")]
+    return sorted(records, key=lambda record: record["number"])
+
+
+def _versions(run: Run, read: dict[str, int], champion: str) -> dict[str, str]:
+    tables = {f"table {name}": f"version {number}" for name, number in sorted(read.items())}
+    packages = {name: version(name) for name in PACKAGES}
+    return {
+        "model_version": champion,
+        "config fingerprint": run.fingerprint,
+        **tables,
+        **packages,
+        "python": platform.python_version(),
+    }
+
+
+def _caveats(run: Run) -> list[str]:
+    timeline = run.config.timeline
+    return [
+        f"The test is one date ({timeline.test}); another date can differ by one to two points of accuracy.",
+        "Probabilities are not calibrated on a later slice yet; read them with the calibration curve.",
+        f"Levels follow the rules of this report's configuration, days are those of {timeline.business_zone}.",
+    ]

@@ -1,0 +1,110 @@
+"""One run of one or more stages: its configuration, tables and dates, and what each stage reports."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+
+from pyspark.sql import DataFrame
+
+from memberlevel_spark.config import Config, config_fingerprint
+from memberlevel_spark.errors import DataQualityError
+from memberlevel_spark.schemas import TableContract
+from memberlevel_spark.tables import DeltaTables, Written
+
+log = logging.getLogger("memberlevel_spark")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a stage function gets. ``as_of_dates`` is None for a full rebuild with the config's own dates."""
+
+    config: Config
+    tables: DeltaTables
+    as_of_dates: tuple[date, ...] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the configuration."""
+        return config_fingerprint(self.config)
+
+    @property
+    def shop_dir(self) -> Path:
+        """Where this shop's runs, registry, report and metrics go."""
+        return self.config.shop_dir
+
+    def write_dates(self, contract: TableContract, frame: DataFrame, dates: Sequence[date]) -> Written:
+        """Write the rows of ``dates``: the whole table on a full rebuild, else only those dates' slice."""
+        if self.as_of_dates is None:
+            return self.tables.replace(contract, frame)
+        return self.tables.replace_slice(contract, frame, {"as_of_date": dates})
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """Row accounting: every row that went in came out, was set aside with a reason, or was folded into another."""
+
+    rows_in: int
+    rows_out: int
+    quarantined: int = 0
+    duplicates: int = 0
+    filtered: int = 0
+    aggregated: int = 0
+
+    def require_balance(self, stage: str) -> None:
+        """Errors: DataQualityError when rows were lost or made up."""
+        accounted = self.rows_out + self.quarantined + self.duplicates + self.filtered + self.aggregated
+        if accounted != self.rows_in:
+            raise DataQualityError(
+                f"rows are not accounted for in {stage}: {self.rows_in} in, {accounted} accounted ({asdict(self)})."
+                " Do not use its output; run the stage again and report the numbers if it repeats."
+            )
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage did: row counts, the table versions it read and those it wrote, and a word for the log."""
+
+    counts: RowCounts
+    read: dict[str, int] = field(default_factory=dict)
+    written: dict[str, int] = field(default_factory=dict)
+    note: str = ""
+
+
+def stage_records_dir(run: Run) -> Path:
+    """Where each stage leaves the record of its last run."""
+    return run.shop_dir / "runs" / "stages"
+
+
+def run_stage(name: str, function: Callable[[Run], StageResult], run: Run, number: int = 0) -> StageResult:
+    """Run one stage, hold its row accounting, write one log line and its record; ``number`` is its place in the flow."""
+    started = time.monotonic()
+    result = function(run)
+    result.counts.require_balance(name)
+    seconds = time.monotonic() - started
+    log.info("%s", _line(name, result, seconds))
+    record = {
+        "stage": name,
+        "number": number,
+        **asdict(result.counts),
+        "read": result.read,
+        "written": result.written,
+        "seconds": round(seconds, 1),
+        "fingerprint": run.fingerprint,
+    }
+    path = stage_records_dir(run) / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return result
+
+
+def _line(name: str, result: StageResult, seconds: float) -> str:
+    counts = result.counts
+    aside = [("quarantined", counts.quarantined), ("duplicates", counts.duplicates), ("filtered", counts.filtered)]
+    parts = [f"in={counts.rows_in:,}", f"out={counts.rows_out:,}", f"quarantined={counts.quarantined:,}"]
+    parts += [f"{word}={number:,}" for word, number in aside[1:] if number]
+    parts += [f"{table}@v{version}" for table, version in result.written.items()]
+    return f"{name:<12} {' '.join(parts)} {seconds:.1f}s {result.note}".rstrip()

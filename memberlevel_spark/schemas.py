@@ -1,0 +1,218 @@
+"""The contract of every table: grain, key, columns. The writer refuses a frame that differs from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import types as T
+
+STRING, LONG, INT, DATE, DOUBLE = T.StringType(), T.LongType(), T.IntegerType(), T.DateType(), T.DoubleType()
+
+
+def required(name: str, kind: T.DataType) -> T.StructField:
+    """A column that is never null."""
+    return T.StructField(name, kind, nullable=False)
+
+
+def optional(name: str, kind: T.DataType) -> T.StructField:
+    """A column that may be null; the builder's docstring says when."""
+    return T.StructField(name, kind, nullable=True)
+
+
+@dataclass(frozen=True)
+class TableContract:
+    """One Delta table: rows are unique by ``key``; ``prune_by`` are the only columns with file statistics."""
+
+    name: str
+    key: tuple[str, ...]
+    schema: T.StructType
+    prune_by: tuple[str, ...] = ()
+    partition_by: tuple[str, ...] = ()
+
+
+ATTRIBUTES = T.MapType(STRING, STRING, valueContainsNull=False)
+
+EVENTS = TableContract(
+    name="events",
+    key=("event_id",),
+    schema=T.StructType(
+        [
+            required("event_id", STRING),
+            required("member_id", STRING),
+            required("event_type", STRING),
+            required("event_ts", T.TimestampType()),
+            required("day", DATE),
+            optional("order_id", STRING),
+            optional("product_id", STRING),
+            required("quantity", LONG),
+            required("amount_cents", LONG),
+            required("discount_cents", LONG),
+            optional("channel", STRING),
+            required("source", STRING),
+        ]
+    ),
+    prune_by=("day",),
+)
+
+MEMBERS = TableContract(
+    name="members",
+    key=("member_id", "valid_from"),
+    schema=T.StructType(
+        [
+            required("member_id", STRING),
+            required("valid_from", DATE),
+            optional("valid_to", DATE),
+            required("attributes", ATTRIBUTES),
+        ]
+    ),
+    prune_by=("valid_from",),
+)
+
+PRODUCTS = TableContract(
+    name="products",
+    key=("product_id",),
+    schema=T.StructType(
+        [required("product_id", STRING), optional("category", STRING), required("attributes", ATTRIBUTES)]
+    ),
+)
+
+QUARANTINE = TableContract(
+    name="quarantine",
+    key=(),
+    schema=T.StructType(
+        [
+            required("source", STRING),
+            required("target", STRING),
+            required("rule", STRING),
+            required("raw", STRING),
+            optional("file", STRING),
+        ]
+    ),
+    prune_by=("source", "rule"),
+)
+
+# The measures of a daily tile: each is a sum over the events of the day, so any two tiles can be added.
+MEASURES = ("num_orders", "num_items", "spend_cents", "discount_cents", "num_activities")
+
+MEMBER_DAYS = TableContract(
+    name="member_days",
+    key=("member_id", "day"),
+    schema=T.StructType(
+        [
+            required("member_id", STRING),
+            required("day", DATE),
+            *(required(measure, LONG) for measure in MEASURES),
+            required("num_events", LONG),
+        ]
+    ),
+    prune_by=("day",),
+)
+
+MEMBER_LEVELS = TableContract(
+    name="member_levels",
+    key=("member_id", "valid_from"),
+    schema=T.StructType(
+        [
+            required("member_id", STRING),
+            required("valid_from", DATE),
+            optional("valid_to", DATE),
+            required("level", INT),
+            required("metric_value", LONG),
+        ]
+    ),
+    prune_by=("valid_from", "valid_to"),
+)
+
+MEMBER_LABELS = TableContract(
+    name="member_labels",
+    key=("member_id", "as_of_date"),
+    schema=T.StructType(
+        [
+            required("member_id", STRING),
+            required("as_of_date", DATE),
+            required("known_from_date", DATE),
+            required("level_now", INT),
+            required("target_level", INT),
+            required("moved_up", T.BooleanType()),
+            required("moved_down", T.BooleanType()),
+            required("churned", T.BooleanType()),
+            required("bought", T.BooleanType()),
+            required("num_orders", LONG),
+            required("spend_cents", LONG),
+        ]
+    ),
+    prune_by=("as_of_date",),
+)
+
+EXAMPLES = TableContract(
+    name="examples",
+    key=("member_id", "as_of_date"),
+    schema=T.StructType(
+        [
+            required("member_id", STRING),
+            required("as_of_date", DATE),
+            required("row_key", LONG),
+            required("level_now", INT),
+            required("target_level", INT),
+            required("features", T.ArrayType(T.FloatType(), containsNull=False)),
+            required("split", STRING),
+        ]
+    ),
+    prune_by=("as_of_date",),
+    partition_by=("split",),
+)
+
+MEMBER_SCORES = TableContract(
+    name="member_scores",
+    key=("member_id", "as_of_date", "model_version"),
+    schema=T.StructType(
+        [
+            required("member_id", STRING),
+            required("as_of_date", DATE),
+            required("model_version", STRING),
+            required("level_now", INT),
+            required("level_predicted", INT),
+            required("p_level", T.ArrayType(DOUBLE, containsNull=False)),
+            required("p_up", DOUBLE),
+            required("p_down", DOUBLE),
+            required("expected_level", DOUBLE),
+        ]
+    ),
+    prune_by=("as_of_date", "model_version"),
+)
+
+MONITOR_METRICS = TableContract(
+    name="monitor_metrics",
+    key=("metric", "slice", "as_of_date", "model_version"),
+    schema=T.StructType(
+        [
+            required("metric", STRING),
+            required("slice", STRING),
+            required("as_of_date", DATE),
+            required("model_version", STRING),
+            required("value", DOUBLE),
+            optional("threshold", DOUBLE),
+            required("alert", T.BooleanType()),
+        ]
+    ),
+    prune_by=("as_of_date",),
+)
+
+
+def bronze_contract(source: str, columns: Sequence[T.StructField]) -> TableContract:
+    """Bronze keeps a source's own columns; file, its time and the unparsed line come after them."""
+    schema = T.StructType([*columns, optional("_file", STRING), optional("_file_ts", T.TimestampType())])
+    return TableContract(name=f"bronze_{source}", key=(), schema=schema)
+
+
+def member_features_contract(columns: Sequence[T.StructField]) -> TableContract:
+    """One row per member and as-of date; the feature columns come from the declarations."""
+    schema = T.StructType([required("member_id", STRING), required("as_of_date", DATE), *columns])
+    return TableContract("member_features", ("member_id", "as_of_date"), schema, prune_by=("as_of_date",))
+
+
+def member_sequences_contract(measures: Sequence[str]) -> TableContract:
+    """One row per member and as-of date; an array of weekly sums per measure, newest week first."""
+    weekly = T.ArrayType(LONG, containsNull=False)
+    columns = [required(f"weekly_{measure}", weekly) for measure in measures]
+    schema = T.StructType([required("member_id", STRING), required("as_of_date", DATE), *columns])
+    return TableContract("member_sequences", ("member_id", "as_of_date"), schema, prune_by=("as_of_date",))

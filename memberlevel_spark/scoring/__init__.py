@@ -1,0 +1,1 @@
+"""Scores for every member: the predictor, the two Spark paths that apply it, the ledger."""

@@ -1,0 +1,71 @@
+"""Apply the predictor in Spark, by Arrow batches or as an iterator pandas UDF.
+
+In: rows with member_id, as_of_date, level_now and ``features`` (array<float>). Out: the same without ``features`` and
+with ``p_level`` (array<double>, one probability per level).
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from memberlevel_spark.errors import ArtefactError
+from memberlevel_spark.scoring.predictor import PackedModel, predict
+
+KEPT = ("member_id", "as_of_date", "level_now")
+
+
+def apply_model(encoded: DataFrame, model: PackedModel, *, method: str, extra: tuple[str, ...] = ()) -> DataFrame:
+    """Predict every row; ``method`` is ``map_in_arrow`` or ``pandas_udf``, ``extra`` names further columns to keep."""
+    kept = (*KEPT, *extra)
+    if method == "pandas_udf":
+        return encoded.select(*kept, _pandas_udf(model)("features").alias("p_level"))
+    fields = [f"{name} {encoded.schema[name].dataType.simpleString()}" for name in kept]
+    return encoded.select(*kept, "features").mapInArrow(
+        _arrow_mapper(model), ", ".join([*fields, "p_level array<double>"])
+    )
+
+
+def _arrow_mapper(model: PackedModel) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if batch.num_rows:
+                yield score_batch(batch, model)
+
+    return score
+
+
+def score_batch(batch: pa.RecordBatch, model: PackedModel) -> pa.RecordBatch:
+    """Replace the column ``features`` of one batch by ``p_level``."""
+    p_level_NK = predict(model, feature_matrix(batch.column("features")))
+    offsets = pa.array(np.arange(len(p_level_NK) + 1, dtype=np.int32) * p_level_NK.shape[1])
+    kept = [name for name in batch.schema.names if name != "features"]
+    lists = pa.ListArray.from_arrays(offsets, pa.array(p_level_NK.ravel()))
+    return pa.RecordBatch.from_arrays([*[batch.column(name) for name in kept], lists], [*kept, "p_level"])
+
+
+def feature_matrix(column: pa.ListArray) -> np.ndarray:  # type: ignore[type-arg]
+    """Rows of an array column as a float32 matrix [N, F].
+
+    Errors: ArtefactError for a null row: flattening would silently shift every row after it.
+    """
+    values = column.flatten()
+    if column.null_count or values.null_count or len(values) % max(len(column), 1):
+        raise ArtefactError(
+            f"encoded features are null or ragged: {column.null_count} null rows, {values.null_count} null values in"
+            f" {len(column)} rows. Run the stage features again."
+        )
+    return np.array(values.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(len(column), -1)
+
+
+def _pandas_udf(model: PackedModel) -> Callable[..., "F.Column"]:  # type: ignore[name-defined]
+    @F.pandas_udf("array<double>")  # type: ignore[call-overload, untyped-decorator]
+    def probabilities(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
+        for features in batches:
+            matrix = np.stack(features.to_list()).astype(np.float32) if len(features) else np.empty((0, 0), np.float32)
+            yield pd.Series(list(predict(model, matrix)))
+
+    return probabilities

@@ -1,0 +1,46 @@
+"""What a Spark failure means for the user: from error conditions to errors with an exit code. No session is needed."""
+
+import re
+
+from memberlevel_spark.errors import ArtefactError, ConfigError, DataQualityError, MemberLevelError
+
+CONDITION = re.compile(r"\[([A-Z][A-Z0-9_]+(?:\.[A-Z0-9_]+)?)\]")
+MEANINGS: tuple[tuple[str, type[MemberLevelError], str], ...] = (
+    (
+        "CAST_INVALID_INPUT",
+        DataQualityError,
+        "a value cannot be cast to the type an expression of the configuration asks for. Use try_cast in sources.*.maps,"
+        " the row is then quarantined instead",
+    ),
+    (
+        "FAILED_READ_FILE",
+        ArtefactError,
+        "a file of a table or source is missing or damaged. Restore it, or run the stage that makes the table again",
+    ),
+    (
+        "DELTA_TRUNCATED_TRANSACTION_LOG",
+        ArtefactError,
+        "a Delta log has lost entries. Restore the _delta_log folder, or remove the table and run its stage again",
+    ),
+    (
+        "DELTA_NOT_NULL_CONSTRAINT_VIOLATED",
+        DataQualityError,
+        "a required column would hold a null. Look at the stage's input for rows the quality rules let through",
+    ),
+    ("ARITHMETIC_OVERFLOW", DataQualityError, "a number does not fit its type. Look for absurd amounts in the source"),
+    ("PATH_NOT_FOUND", ConfigError, "a path of the configuration does not exist. Check sources.*.path"),
+)
+
+
+def explain(problem: Exception) -> MemberLevelError | None:
+    """The error a user can act on, or None for a condition that is not known."""
+    text = str(problem)
+    for condition in CONDITION.findall(text):
+        for prefix, kind, meaning in MEANINGS:
+            if condition.startswith(prefix):
+                return kind(f"{meaning}: {condition}.")
+    if isinstance(problem, OSError) and problem.errno == 28:
+        return ConfigError(
+            "the disk is full. Free some space and run the job again; nothing half-written was published."
+        )
+    return None

@@ -1,0 +1,164 @@
+"""The one place that reads and writes Delta: pinned reads, idempotent writes, contracts checked before a write.
+
+A table is the folder ``<root>/<name>``. Each commit carries the run id and the config fingerprint. Writing the same
+content again gives a new version with the same rows, never more rows.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from urllib.parse import unquote, urlsplit
+
+from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import types as T
+
+from memberlevel_spark.errors import ArtefactError, first_five
+from memberlevel_spark.schemas import TableContract
+
+# Features of a Delta table that a reader of its plain Parquet files would get wrong.
+UNREADABLE_AS_PARQUET = {"deletionVectors", "columnMapping"}
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write left behind: the table's new version and the number of rows written."""
+
+    version: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class DeltaTables:
+    """The tables of one shop under ``root``; ``stamp`` (run id, fingerprint) goes into every commit."""
+
+    spark: SparkSession
+    root: str
+    stamp: Mapping[str, str]
+
+    def path(self, name: str) -> str:
+        """The folder of a table."""
+        return f"{self.root}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Whether the table has at least one commit."""
+        return DeltaTable.isDeltaTable(self.spark, self.path(name))
+
+    def version(self, name: str) -> int:
+        """The latest version. Errors: ArtefactError when the table is missing or its log is damaged."""
+        if not self.exists(name):
+            raise ArtefactError(
+                f"a table is missing: {name} ({self.path(name)}). Run the stage that makes it first;"
+                " `python -m jobs.pipeline --help` lists them."
+            )
+        return int(self._last_commit(name)["version"])
+
+    def read(self, name: str, version: int | None = None) -> DataFrame:
+        """The rows of one version, the latest when none is given. Errors: ArtefactError for a version that is gone."""
+        pinned = self.version(name) if version is None else version
+        try:
+            frame = self.spark.read.format("delta").option("versionAsOf", pinned).load(self.path(name))
+            return frame if frame.schema is not None else frame
+        except AnalysisException as problem:
+            raise ArtefactError(
+                f"a table version cannot be read: {name} version {pinned} ({problem.getCondition()})."
+                " Use a version that has not been vacuumed, or run the stage again."
+            ) from None
+
+    def live_files(self, name: str, version: int, folder: str) -> tuple[str, ...]:
+        """Paths of the Parquet files of one partition folder (``split=train``) that belong to one version, sorted."""
+        detail = DeltaTable.forPath(self.spark, self.path(name)).detail().select("tableFeatures").first()
+        unreadable = UNREADABLE_AS_PARQUET & set((detail and detail[0]) or ())
+        if unreadable:
+            raise ArtefactError(
+                f"a table cannot be read as plain Parquet: {name} uses {first_five(unreadable)}."
+                " Run REORG TABLE ... APPLY (PURGE) and turn the feature off, or rebuild the table."
+            )
+        files = (_local_path(uri) for uri in self.read(name, version).inputFiles())
+        return tuple(sorted(path for path in files if f"/{folder}/" in path))
+
+    def replace(self, contract: TableContract, frame: DataFrame) -> Written:
+        """Make ``frame`` the whole content of the table, also when its columns have changed."""
+        self._check(contract, frame)
+        if not self.exists(contract.name) or self._schema(contract.name) != _plain(contract.schema):
+            self._create(contract)
+        return self._write(contract, frame, {})
+
+    def replace_slice(
+        self, contract: TableContract, frame: DataFrame, slices: Mapping[str, Sequence[object]]
+    ) -> Written:
+        """Replace the rows whose columns take the given values (all of them), leaving every other row as it is.
+
+        ``slices`` maps a column to its values, dates or strings: ``{"as_of_date": [...], "model_version": [...]}``.
+        Errors: ArtefactError when the table exists with other columns.
+        """
+        self._check(contract, frame)
+        if not self.exists(contract.name):
+            self._create(contract)
+        elif self._schema(contract.name) != _plain(contract.schema):
+            names = {field.name for field in self._schema(contract.name)} ^ set(contract.schema.names)
+            raise ArtefactError(
+                f"a table has other columns than this configuration makes: {contract.name} differs in"
+                f" {first_five(names) or 'types'}. Rebuild it by running the stage without --as-of."
+            )
+        condition = " AND ".join(f"{column} IN ({_literals(values)})" for column, values in slices.items())
+        return self._write(contract, frame, {"replaceWhere": condition})
+
+    def _write(self, contract: TableContract, frame: DataFrame, options: Mapping[str, str]) -> Written:
+        # The commit metadata is a session setting of Delta's writer option of the same name.
+        writer = frame.write.format("delta").mode("overwrite").options(**options)
+        writer = writer.option("userMetadata", json.dumps(dict(self.stamp), sort_keys=True))
+        writer.partitionBy(*contract.partition_by).save(self.path(contract.name))
+        commit = self._last_commit(contract.name)
+        return Written(int(commit["version"]), int(commit["operationMetrics"].get("numOutputRows", 0)))
+
+    def _last_commit(self, name: str) -> T.Row:
+        commit = DeltaTable.forPath(self.spark, self.path(name)).history(1).first()
+        assert commit is not None, f"{name} has no commit"
+        return commit
+
+    def _schema(self, name: str) -> T.StructType:
+        return _plain(self.spark.read.format("delta").load(self.path(name)).schema)
+
+    def _create(self, contract: TableContract) -> None:
+        """Create, or replace keeping history: Delta itself then refuses a null in a required column."""
+        builder = DeltaTable.createOrReplace(self.spark).location(self.path(contract.name)).addColumns(contract.schema)
+        if contract.partition_by:
+            builder = builder.partitionedBy(*contract.partition_by)
+        # Statistics of other columns would cost time and keep their values in the log.
+        builder.property("delta.dataSkippingStatsColumns", ",".join(contract.prune_by)).execute()
+
+    def _check(self, contract: TableContract, frame: DataFrame) -> None:
+        found, expected = _plain(frame.schema), _plain(contract.schema)
+        if found != expected:
+            wrong = {f"{field.name} {field.dataType.simpleString()}" for field in {*found} ^ {*expected}}
+            raise ArtefactError(
+                f"a frame does not fit the contract of {contract.name}: {first_five(wrong) or 'the column order'}."
+                " Make the builder's final select follow the contract."
+            )
+
+
+def _plain(schema: T.StructType) -> T.StructType:
+    """The schema without nullability and metadata, which Delta and Spark change on the way."""
+    return T.StructType([T.StructField(field.name, _nullable(field.dataType)) for field in schema])
+
+
+def _nullable(kind: T.DataType) -> T.DataType:
+    if isinstance(kind, T.ArrayType):
+        return T.ArrayType(_nullable(kind.elementType))
+    if isinstance(kind, T.MapType):
+        return T.MapType(_nullable(kind.keyType), _nullable(kind.valueType))
+    return _plain(kind) if isinstance(kind, T.StructType) else kind
+
+
+def _literals(values: Sequence[object]) -> str:
+    for value in values:
+        assert isinstance(value, date) or str(value).isalnum(), f"not a plain value: {value}"
+    return ", ".join(f"'{value}'" for value in values)
+
+
+def _local_path(uri: str) -> str:
+    parts = urlsplit(uri)
+    return unquote(parts.path) if parts.scheme in ("", "file") else uri

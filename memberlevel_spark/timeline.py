@@ -1,0 +1,103 @@
+"""All date arithmetic of the project; no Spark.
+
+A day is a business day in the configured zone. Every window is half-open, ``(start, end]``: an as-of date is the last
+day whose events may be used, so a lookback of N days is ``(as_of - N, as_of]`` and a label with gap g and horizon H
+looks at ``(as_of + g, as_of + g + H]``. Features and labels therefore never share a day.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from memberlevel_spark.errors import ConfigError, LeakageError, first_five
+
+ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class DayWindow:
+    """The days d with ``after < d <= through``."""
+
+    after: date
+    through: date
+
+    def __contains__(self, day: date) -> bool:
+        return self.after < day <= self.through
+
+
+def lookback(as_of: date, num_days: int) -> DayWindow:
+    """The ``num_days`` days that end with, and include, the as-of date: ``(as_of - N, as_of]``."""
+    return DayWindow(as_of - timedelta(days=num_days), as_of)
+
+
+@dataclass(frozen=True)
+class LabelWindow:
+    """The days a label looks at: ``(as_of + gap, as_of + gap + horizon]``, lengths in days."""
+
+    gap_days: int
+    horizon_days: int
+
+    @property
+    def reach_days(self) -> int:
+        """Days from an as-of date to the last day of its label."""
+        return self.gap_days + self.horizon_days
+
+    def of(self, as_of: date) -> DayWindow:
+        """The label window of one as-of date."""
+        return DayWindow(as_of + timedelta(days=self.gap_days), self.label_date(as_of))
+
+    def label_date(self, as_of: date) -> date:
+        """The day whose level is predicted, also the first day on which the label is known."""
+        return as_of + timedelta(days=self.reach_days)
+
+    def require_mature(self, as_of_dates: Sequence[date], data_through: date) -> None:
+        """Refuse as-of dates whose label window ends after the data; a partial sum would look like a small one."""
+        immature = [day for day in as_of_dates if self.label_date(day) > data_through]
+        if immature:
+            latest = data_through - timedelta(days=self.reach_days)
+            raise LeakageError(
+                f"labels are not mature for as-of dates: {first_five(immature)} (data reaches {data_through}, a label"
+                f" needs {self.reach_days} days). Use as-of dates up to {latest} or wait for the data."
+            )
+
+
+def every(first: date, last: date, num_days: int) -> tuple[date, ...]:
+    """As-of dates from ``last`` backwards in steps of ``num_days`` down to ``first``, in ascending order.
+
+    Anchored at the end, so that the newest date is always among them.
+    """
+    if first > last:
+        raise ConfigError(f"a date range ends before it starts: {first} to {last}. Swap the two dates.")
+    count = (last - first).days // num_days + 1
+    return tuple(sorted(last - timedelta(days=num_days * step) for step in range(count)))
+
+
+@dataclass(frozen=True)
+class Split:
+    """As-of dates of training, validation and test; later parts start only after the labels of earlier ones ended."""
+
+    train: tuple[date, ...]
+    validation: tuple[date, ...]
+    test: tuple[date, ...]
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        """All as-of dates that need a label, ascending."""
+        return tuple(sorted({*self.train, *self.validation, *self.test}))
+
+    def name_of(self, as_of: date) -> str:
+        """``train``, ``validation`` or ``test``; KeyError for a date of none of them."""
+        for name in ("train", "validation", "test"):
+            if as_of in getattr(self, name):
+                return name
+        raise KeyError(as_of)
+
+    def require_embargo(self, label: LabelWindow) -> None:
+        """Refuse splits in which a label window of one part reaches past the first as-of date of the next."""
+        for earlier, later in (("train", "validation"), ("validation", "test")):
+            last, first = max(getattr(self, earlier)), min(getattr(self, later))
+            if label.label_date(last) > first:
+                raise LeakageError(
+                    f"{earlier} labels overlap {later}: as-of {last} is labelled through {label.label_date(last)},"
+                    f" after the {later} date {first}. Leave {label.reach_days} days between the two."
+                )

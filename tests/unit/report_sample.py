@@ -1,0 +1,168 @@
+"""A believable made-up report, for the report's tests and for looking at it: a grocer with four levels.
+
+``python -m tests.unit.report_sample FILE`` writes it as HTML. Everything comes from one seed; nothing is real.
+"""
+
+import datetime as dt
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memberlevel_spark.evaluation.baselines import majority_probabilities, persistence_probabilities
+from memberlevel_spark.evaluation.metrics import confusion_matrix, level_metrics, migration, reliability
+from memberlevel_spark.report.model import ReportData
+from memberlevel_spark.report.render import render_report
+
+AS_OF = dt.date(2017, 12, 31)
+LEVELS = ("bronze", "silver", "gold", "platinum")
+THRESHOLDS_CENTS = np.array([20_000, 50_000, 100_000])
+
+
+def sample_report(**changes: Any) -> ReportData:
+    """One report of 2,469 made-up members; fields in ``changes`` replace the sample's."""
+    rng = np.random.default_rng(7)
+    spend_N = np.round(rng.lognormal(10.6, 0.95, 2469)).astype(int)
+    now_N, p_NK = _forecast(rng, spend_N)
+    target_N = np.array([rng.choice(4, p=p_K) for p_K in p_NK])
+    return replace(_results(now_N, p_NK, target_N), **{**_members(spend_N, now_N, p_NK), **_run(rng), **changes})
+
+
+def many_levels(num_levels: int) -> ReportData:
+    """The sample with ``num_levels`` levels and nothing but levels in it."""
+    names = [f"Level number {level}" for level in range(num_levels)]
+    counts = np.linspace(900, 20, num_levels)
+    near = np.exp(-np.abs(np.subtract.outer(np.arange(num_levels), np.arange(num_levels))) * 1.6)
+    moves = counts[:, None] * near / near.sum(axis=1, keepdims=True)
+    return sample_report(
+        level_names=names,
+        level_counts_now=counts.round().tolist(),
+        level_counts_expected=moves.sum(axis=0).tolist(),
+        migration=moves.tolist(),
+        confusion=moves.round().astype(int).tolist(),
+        level_history=[(AS_OF - dt.timedelta(7 * week), counts.tolist()) for week in range(12, -1, -1)],
+        movers_up=[],
+        movers_down=[],
+    )
+
+
+def _forecast(rng: np.random.Generator, spend_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    now_N = np.searchsorted(THRESHOLDS_CENTS, spend_N, side="right")
+    # A known habit of each member moves spend more than chance does: what a model can learn and persistence cannot.
+    habit_N = 0.20 * rng.standard_normal(len(spend_N))
+    later = (np.log(spend_N) + habit_N)[:, None] + 0.18 * rng.standard_normal((len(spend_N), 400))
+    level_NS = np.searchsorted(np.log(THRESHOLDS_CENTS), later, side="right")
+    p_NK = np.stack([(level_NS == level).mean(axis=1) for level in range(4)], axis=1)
+    return now_N, (p_NK + 0.002) / (p_NK + 0.002).sum(axis=1, keepdims=True)
+
+
+def _results(now_N: np.ndarray, p_NK: np.ndarray, target_N: np.ndarray) -> ReportData:
+    forecasts = {
+        "model": p_NK,
+        "boosted_tree": 0.93 * p_NK + 0.07 * majority_probabilities(np.bincount(now_N), len(now_N)),
+        "persistence": persistence_probabilities(now_N, 0.83, 4),
+        "majority": majority_probabilities(np.bincount(now_N), len(now_N)),
+    }
+    return ReportData(
+        title="Member level forecast",
+        shop="complete_journey",
+        as_of_date=AS_OF,
+        horizon_days=28,
+        currency="USD",
+        level_names=list(LEVELS),
+        versions={},
+        test_as_of=dt.date(2017, 12, 3),
+        num_members=len(now_N),
+        metrics={name: level_metrics(target_N, now_N, p) for name, p in forecasts.items()},
+        confusion=confusion_matrix(target_N, p_NK.argmax(axis=1), 4).tolist(),
+        migration=migration(now_N, p_NK).tolist(),
+        level_counts_now=np.bincount(now_N, minlength=4).tolist(),
+        level_counts_expected=p_NK.sum(axis=0).tolist(),
+        reliability=reliability(target_N, p_NK, level_now_N=now_N),
+    )
+
+
+def _members(spend_N: np.ndarray, now_N: np.ndarray, p_NK: np.ndarray) -> dict[str, Any]:
+    above_NK = np.arange(4) > now_N[:, None]
+    below_NK = np.arange(4) < now_N[:, None]
+    p_up_N, p_down_N = (p_NK * above_NK).sum(axis=1), (p_NK * below_NK).sum(axis=1)
+
+    def mover(row: int, p_move: float) -> dict[str, Any]:
+        missing = None if now_N[row] == 3 else int(THRESHOLDS_CENTS[now_N[row]] - spend_N[row])
+        return {
+            "member_id": f"{(row * 2654435761) % 2**48:012x}",
+            "level_now": int(now_N[row]),
+            "p_move": float(p_move),
+            "expected_level": float(p_NK[row] @ np.arange(4)),
+            "level_metric_now": int(spend_N[row]),
+            "level_metric_carry_over": int(spend_N[row] * 0.68),
+            "to_next": missing,
+        }
+
+    return {
+        "movers_up": [mover(row, p_up_N[row]) for row in np.argsort(-p_up_N, kind="stable")[:10]],
+        "movers_down": [mover(row, p_down_N[row]) for row in np.argsort(-p_down_N, kind="stable")[:10]],
+    }
+
+
+def _run(rng: np.random.Generator) -> dict[str, Any]:
+    weeks = [AS_OF - dt.timedelta(7 * week) for week in range(51, -1, -1)]
+    spend = 9_300_000 + 900_000 * np.sin(np.arange(52) / 6) + rng.normal(0, 350_000, 52) + 25_000 * np.arange(52)
+    drift = np.linspace(0, 1, 52)[:, None] ** 0.5
+    counts = np.array([1500, 600, 269, 100]) * (1 - drift) + np.array([560, 810, 640, 459]) * drift
+    return {
+        "spend_history": [(week, int(cents)) for week, cents in zip(weeks, spend, strict=True)],
+        "level_history": [(week, row.round().astype(int).tolist()) for week, row in zip(weeks, counts, strict=True)],
+        "training_curves": [
+            {
+                "epoch": epoch,
+                "train_log_loss": 0.36 + 0.62 * math.exp(-epoch / 4),
+                "validation_log_loss": 0.38 + 0.62 * math.exp(-epoch / 4) + 0.0006 * max(epoch - 14, 0) ** 1.6,
+                "validation_accuracy": 0.86 - 0.25 * math.exp(-epoch / 3),
+            }
+            for epoch in range(1, 26)
+        ],
+        "quality": _quality(),
+        "quarantine": [
+            {"source": "orders", "rule": "amount_not_negative", "rows": 34},
+            {"source": "coupons", "rule": "member_id_not_null", "rows": 5},
+        ],
+        "monitor": [
+            {"metric": "population stability index", "slice": "spend_sum_91d", "value": 0.0431, "alert": False},
+            {"metric": "null share", "slice": "age_group", "value": 0.675, "alert": "above 0.5"},
+            {"metric": "members scored", "slice": None, "value": 2469, "alert": False},
+        ],
+        "versions": {
+            "model_version": "2017-12-31-3f9c2a7e",
+            "config fingerprint": "9b1f6c0d4e2a",
+            "table member_features": "version 4",
+            "table member_levels": "version 2",
+            "pyspark": "4.2.0",
+            "torch": "2.8.0",
+        },
+        "caveats": [
+            "One year of data: the forecast has seen no second Christmas.",
+            "The model was tested on a single date; another month may be easier or harder.",
+        ],
+    }
+
+
+def _quality() -> list[dict[str, Any]]:
+    keys = ("stage", "rows_in", "rows_out", "quarantined", "duplicates", "filtered", "seconds")
+    rows = [
+        ("bronze", 1_471_411, 1_471_411, 0, 0, 0, 21.4),
+        ("silver", 1_471_411, 1_469_274, 39, 2_098, 0, 38.9),
+        ("member_days", 1_469_274, 155_848, 0, 0, 0, 12.1),
+        ("levels", 155_848, 11_216, 0, 0, 0, 6.3),
+        ("features", 155_848, 128_388, 0, 0, 0, 44.0),
+        ("labels", 155_848, 118_512, 0, 0, 9_876, 8.7),
+        ("score", 2_469, 2_469, 0, 0, 0, None),
+    ]
+    return [dict(zip(keys, row, strict=True)) for row in rows]
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(render_report(sample_report()), encoding="utf-8")
