@@ -60,7 +60,8 @@ class DeltaTables:
         pinned = self.version(name) if version is None else version
         try:
             frame = self.spark.read.format("delta").option("versionAsOf", pinned).load(self.path(name))
-            return frame if frame.schema is not None else frame
+            _ = frame.schema  # a frame is lazy; asking for the columns makes a missing version show here
+            return frame
         except AnalysisException as problem:
             raise ArtefactError(
                 f"a table version cannot be read: {name} version {pinned} ({problem.getCondition()})."
@@ -107,7 +108,6 @@ class DeltaTables:
         return self._write(contract, frame, {"replaceWhere": condition})
 
     def _write(self, contract: TableContract, frame: DataFrame, options: Mapping[str, str]) -> Written:
-        # The commit metadata is a session setting of Delta's writer option of the same name.
         writer = frame.write.format("delta").mode("overwrite").options(**options)
         writer = writer.option("userMetadata", json.dumps(dict(self.stamp), sort_keys=True))
         writer.partitionBy(*contract.partition_by).save(self.path(contract.name))
@@ -123,8 +123,10 @@ class DeltaTables:
         return _plain(self.spark.read.format("delta").load(self.path(name)).schema)
 
     def _create(self, contract: TableContract) -> None:
-        """Create, or replace keeping history: Delta itself then refuses a null in a required column."""
-        builder = DeltaTable.createOrReplace(self.spark).location(self.path(contract.name)).addColumns(contract.schema)
+        """Create, or replace keeping the history: Delta itself then refuses a null in a required column."""
+        # createOrReplace refuses a changed schema where a table is known by its path only; replace does not.
+        make = DeltaTable.replace if self.exists(contract.name) else DeltaTable.create
+        builder = make(self.spark).location(self.path(contract.name)).addColumns(contract.schema)
         if contract.partition_by:
             builder = builder.partitionedBy(*contract.partition_by)
         # Statistics of other columns would cost time and keep their values in the log.

@@ -42,9 +42,10 @@ def checked_levels(name: str, levels_N: ArrayLike, *, num_levels: int) -> IntArr
 
 
 def checked_probabilities(p_level_NK: ArrayLike) -> FloatArray:
-    """Return the level probabilities as float64 [N, K], K of at least 2, values as they came.
+    """Return the level probabilities as float64 [N, K], K of at least 2.
 
-    Rows may miss 1 by 1e-6 (1e-4 when the input is float32 or narrower).
+    Rows may miss 1 by 1e-6. Rows of float32 or narrower may miss it by 1e-4 and are divided by their sum; float64
+    stays as it came, so that a probability on the edge of a bin is not moved over it.
 
     Raises:
         DataQualityError: wrong shape, nulls, infinities, values below 0, or rows that do not sum to 1.
@@ -67,7 +68,7 @@ def checked_probabilities(p_level_NK: ArrayLike) -> FloatArray:
         raise DataQualityError(
             f"p_level has rows that do not sum to 1: {first_five(wrong)}. Apply the softmax, or normalise the rows."
         )
-    return p_NK
+    return p_NK / sum_N[:, np.newaxis] if narrow else p_NK
 
 
 def check_same_rows(**arrays: IntArray | FloatArray) -> None:

@@ -28,7 +28,7 @@ LONGEST_NAME = 14
 
 STYLE = {
     "svg.fonttype": "none",
-    "text.parse_math": False,  # a level may be called "$$$"
+    "text.parse_math": False,  # a level may be called "$$VIP$$"
     "font.size": 10.5,
     "text.color": INK,
     "axes.edgecolor": INK,

@@ -130,6 +130,8 @@ def _adapt_petastorm() -> None:
     vars(sys.modules["petastorm.workers_pool.thread_pool"])["sys"] = _Overlay(sys, stderr=_ToLog(), stdout=_ToLog())
     worker = vars(modules["petastorm.arrow_reader_worker"])["ArrowReaderWorker"]
     worker.new_results_queue_reader = staticmethod(RowGroupReader)
+    # It tells, twice per epoch, that the files carry no petastorm schema.
+    logging.getLogger("petastorm").setLevel(logging.WARNING)
 
 
 _adapt_petastorm()

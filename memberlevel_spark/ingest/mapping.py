@@ -83,7 +83,9 @@ def map_rows(bronze: DataFrame, source: str, mapping: MapConfig, *, time_zone: s
         raise _cannot_map(source, mapping, problem) from None
     typed = staged.select("*", *[_typed(name, column, given, time_zone) for name, column in columns.items()])
     ruled = typed.withColumn("broken", _first_broken_rule(mapping.to, given))
-    status = F.when(~F.coalesce("wanted", F.lit(False)), FILTERED).when(F.col("broken").isNotNull(), QUARANTINED)
+    # A line that did not parse has no values a filter could judge.
+    unwanted = F.col("corrupt").isNull() & ~F.coalesce("wanted", F.lit(False))
+    status = F.when(unwanted, FILTERED).when(F.col("broken").isNotNull(), QUARANTINED)
     return ruled.select(
         *columns,
         *([_attributes(mapping, columns)] if mapping.to in WITH_ATTRIBUTES else []),

@@ -6,7 +6,6 @@ is the probabilities again, so every caller treats the three alike.
 Shape legend: B rows of a batch, F features, H hidden units, K levels (0 is the lowest).
 """
 
-import math
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from memberlevel_spark.errors import ConfigError, first_five
+from memberlevel_spark.models.normal import log_between, log_normal_cdf
 
 
 @dataclass(frozen=True)
@@ -125,47 +125,9 @@ class LinearLevel(nn.Module):
         """Return log-probabilities [B, K]."""
         sigma = self.log_sigma.clamp(-self._LOG_SIGMA_LIMIT, self._LOG_SIGMA_LIMIT).exp()
         z_BK1 = (self.edges_K1 - self.mu(features_BF)) / sigma
-        lowest_B1 = _log_normal_cdf(z_BK1[:, :1])
-        highest_B1 = _log_normal_cdf(-z_BK1[:, -1:])
-        return torch.cat([lowest_B1, _log_between(z_BK1[:, :-1], z_BK1[:, 1:]), highest_B1], dim=1)
-
-
-class _LogNormalCdf(torch.autograd.Function):
-    """log Φ(z) with a gradient that holds far out: torch's own loses its digits from z = −30 and ends as inf or 0.
-
-    The gradient is φ(z) / Φ(z) = √(2/π) / erfcx(−z/√2), with erfcx(x) = exp(x²) erfc(x).
-    """
-
-    @staticmethod
-    def forward(context: Any, z: Tensor) -> Tensor:
-        context.save_for_backward(z)
-        return torch.special.log_ndtr(z)
-
-    @staticmethod
-    def backward(context: Any, *gradients: Any) -> Tensor:
-        (z,) = context.saved_tensors
-        slope: Tensor = math.sqrt(2 / math.pi) / torch.special.erfcx(-z / math.sqrt(2))
-        return gradients[0] * slope
-
-
-def _log_normal_cdf(z: Tensor) -> Tensor:
-    result: Tensor = _LogNormalCdf.apply(z)
-    return result
-
-
-def _log_between(low: Tensor, high: Tensor) -> Tensor:
-    """Return log(Φ(high) − Φ(low)) for low < high, exact far out in both tails.
-
-    Bins right of the centre are mirrored: there both Φ are near 1 and their difference would be lost.
-    """
-    mirror = low + high > 0
-    log_low = _log_normal_cdf(torch.where(mirror, -high, low))
-    log_high = _log_normal_cdf(torch.where(mirror, -low, high))
-    gap = log_high - log_low  # > 0; log(1 − e^−gap) by the formula that keeps its digits
-    small = gap < math.log(2)
-    near = torch.log(-torch.expm1(-torch.where(small, gap, torch.ones_like(gap))))
-    far = torch.log1p(-torch.exp(-torch.where(small, torch.ones_like(gap), gap)))
-    return log_high + torch.where(small, near, far)
+        lowest_B1 = log_normal_cdf(z_BK1[:, :1])
+        highest_B1 = log_normal_cdf(-z_BK1[:, -1:])
+        return torch.cat([lowest_B1, log_between(z_BK1[:, :-1], z_BK1[:, 1:]), highest_B1], dim=1)
 
 
 _NETWORKS: dict[str, type[Mlp] | type[Logistic] | type[LinearLevel]] = {

@@ -25,9 +25,9 @@ class ReportFigure:
 def report_figures(data: ReportData) -> dict[str, ReportFigure]:
     """Draw every figure the data allows."""
     makers = {
-        "distribution": _distribution if data.level_names else None,
-        "migration": _migration if data.level_names else None,
-        "confusion": _confusion if data.level_names else None,
+        "distribution": _distribution,
+        "migration": _migration,
+        "confusion": _confusion,
         "calibration": _calibration if data.reliability else None,
         "spend_history": _spend_history if data.spend_history else None,
         "level_history": _level_history if data.level_history else None,

@@ -33,7 +33,7 @@ class ReportData:
 
     - title, shop: headings; shop is the name of the configuration.
     - as_of_date: last day whose events the forecast knows; it speaks about ``horizon_days`` later.
-    - level_names: K names, lowest first.
+    - level_names: K names, two at least, lowest first.
     - versions: what made this report, e.g. model_version, config fingerprint, table and package versions.
     - test_as_of, num_members: the out-of-time test date and the number of members judged there.
     - metrics: forecaster -> metric -> value, forecasters in display order (``evaluation.metrics.level_metrics``);
@@ -45,13 +45,14 @@ class ReportData:
     - spend_history: (date, minor units); level_history: (date, [K] members); both in date order.
     - movers_up, movers_down: members likeliest first. level_now is the level's number, expected_level the mean of the
       predicted level numbers; level_metric_now, level_metric_carry_over (what still counts at the horizon) and to_next
-      (what is missing to the next level, None at the top) are in the unit of the level rules.
+      (what is then missing to the next level, counted from the carry-over; None at the top) are in the unit of the level rules.
     - quality: row accounting per stage; quarantine: rows per source and broken rule.
     - monitor: one row per checked value; alert is falsy when all is well, else True or the alert's words.
     - level_metric_name, level_metric_is_money: what earns a level here; money is shown in major units.
 
     Raises:
-        DataQualityError: a list of levels is not K long, a matrix not K by K, or a row lacks a key of ``ROW_KEYS``.
+        DataQualityError: fewer than two levels, a list of levels not K long, a matrix not K by K, or a row without a
+            key of ``ROW_KEYS``.
     """
 
     title: str
@@ -90,6 +91,8 @@ class ReportData:
 
     def _check_levels(self) -> None:
         num_levels = len(self.level_names)
+        if num_levels < 2:
+            raise DataQualityError(f"A report needs two levels: {list(self.level_names)}. Check the level rules.")
         lengths = {
             "level_counts_now": {len(self.level_counts_now)},
             "level_counts_expected": {len(self.level_counts_expected)},

@@ -58,6 +58,7 @@ def _environment(data: ReportData) -> Environment:
         loader=PackageLoader("memberlevel_spark.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_or_not_available,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -72,6 +73,10 @@ def _environment(data: ReportData) -> Environment:
         "level_metric": lambda value: _level_metric(value, data),
     }
     return environment
+
+
+def _or_not_available(value: object) -> object:
+    return formats.NOT_AVAILABLE if value is None else value
 
 
 def _level_metric(value: float | None, data: ReportData) -> str:

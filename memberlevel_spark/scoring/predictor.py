@@ -39,7 +39,7 @@ def load_network(model: PackedModel) -> "nn.Module":
     import torch
     from safetensors.torch import load
 
-    from memberlevel_spark.models import ModelSpec, build_network
+    from memberlevel_spark.models.networks import ModelSpec, build_network
 
     torch.set_num_threads(1)
     network = build_network(ModelSpec.from_dict(json.loads(model.spec_json)))

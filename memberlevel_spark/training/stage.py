@@ -6,7 +6,7 @@ from pathlib import Path
 
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.examples.stage import load_encoder
-from memberlevel_spark.models import ModelSpec
+from memberlevel_spark.models.networks import ModelSpec
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.launch import run_training

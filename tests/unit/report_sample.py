@@ -91,15 +91,15 @@ def _members(spend_N: np.ndarray, now_N: np.ndarray, p_NK: np.ndarray) -> dict[s
     p_up_N, p_down_N = (p_NK * above_NK).sum(axis=1), (p_NK * below_NK).sum(axis=1)
 
     def mover(row: int, p_move: float) -> dict[str, Any]:
-        missing = None if now_N[row] == 3 else int(THRESHOLDS_CENTS[now_N[row]] - spend_N[row])
+        carried = int(spend_N[row] * 0.68)
         return {
             "member_id": f"{(row * 2654435761) % 2**48:012x}",
             "level_now": int(now_N[row]),
             "p_move": float(p_move),
             "expected_level": float(p_NK[row] @ np.arange(4)),
             "level_metric_now": int(spend_N[row]),
-            "level_metric_carry_over": int(spend_N[row] * 0.68),
-            "to_next": missing,
+            "level_metric_carry_over": carried,
+            "to_next": None if now_N[row] == 3 else int(THRESHOLDS_CENTS[now_N[row]]) - carried,
         }
 
     return {

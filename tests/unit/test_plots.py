@@ -56,7 +56,7 @@ def test_the_same_data_gives_the_same_bytes(name: str, num_levels: int) -> None:
 @pytest.mark.parametrize("name", figures(2))
 def test_a_machines_own_matplotlib_settings_change_nothing_and_are_left_alone(name: str) -> None:
     expected = figures(3)[name]()
-    with mpl.rc_context({"font.size": 30, "svg.fonttype": "path", "axes.facecolor": "red"}):
+    with mpl.rc_context({"font.size": 30, "svg.fonttype": "path", "ytick.major.pad": 30, "legend.fontsize": 30}):
         assert figures(3)[name]() == expected
         assert mpl.rcParams["font.size"] == 30
 
@@ -100,10 +100,10 @@ def test_heat_maps_show_counts_and_say_when_an_expected_count_is_less_than_one()
 
 
 def test_names_are_drawn_as_text_whatever_they_contain() -> None:
-    names = ["<script>alert(1)</script>", "$$$", "白金 & 銀"]
+    names = ["<script>alert(1)</script>", "$$VIP$$", "白金 & 銀"]
     svg = plots.migration_heat_map(names, np.eye(3).tolist())
     assert "<script" not in svg
-    assert {"$$$", "白金 & 銀", "<script…cript>"} <= set(texts(svg))
+    assert {"$$VIP$$", "白金 & 銀", "<script…cript>"} <= set(texts(svg))
 
 
 def test_refunds_put_the_spend_axis_below_zero_and_no_refund_keeps_it_at_zero() -> None:

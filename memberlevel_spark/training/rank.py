@@ -1,0 +1,31 @@
+"""One rank of a run with several processes: what torchrun's process executes from start to end."""
+
+import contextlib
+import logging
+import os
+import sys
+from pathlib import Path
+
+from memberlevel_spark.training.artefacts import write_artefacts
+from memberlevel_spark.training.failures import write_failure
+from memberlevel_spark.training.job import TrainingJob
+from memberlevel_spark.training.loop import train
+from memberlevel_spark.training.ranks import join_ranks, one_thread
+
+# The launcher shows lines that begin so and keeps everything else that the processes print in the debug log.
+LINE_MARK = "[rank "
+
+
+def run_rank(job_json: str) -> None:
+    """Train as one rank of a process group; torchrun's environment says which. Started in a process of its own."""
+    job, rank = TrainingJob.from_json(job_json), int(os.environ["RANK"])
+    logging.basicConfig(level=logging.INFO, format=f"{LINE_MARK}{rank}] %(message)s", stream=sys.stderr)
+    try:
+        with one_thread(), join_ranks(job, rank) as ranks:
+            fit = train(job, ranks)
+            if rank == 0:
+                write_artefacts(Path(job.run_dir), job.model, fit)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # a full disk must not hide the error itself
+            write_failure(Path(job.run_dir), rank, error)
+        raise

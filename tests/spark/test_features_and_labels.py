@@ -1,0 +1,185 @@
+"""Features, sequences and labels around each boundary day, the encoder, and the layout of the examples."""
+
+import math
+from datetime import date, timedelta
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from memberlevel_spark.config.model import LevelsConfig
+from memberlevel_spark.errors import ArtefactError
+from memberlevel_spark.examples.build import build_examples, join_labels, model_inputs
+from memberlevel_spark.examples.encoder import Encoder, Input
+from memberlevel_spark.examples.labels import build_labels
+from memberlevel_spark.features.assemble import build_member_features, build_member_sequences, feature_fields
+from memberlevel_spark.features.declare import WindowFeature
+from memberlevel_spark.features.windows import WindowPlan, build_windows, days_since_epoch
+from memberlevel_spark.levels.replay import build_member_levels
+from memberlevel_spark.levels.rules import LevelRules
+from memberlevel_spark.schemas import MEASURES, member_features_contract
+from memberlevel_spark.timeline import LabelWindow, Split
+
+pytestmark = pytest.mark.spark
+
+AS_OF = date(2024, 3, 10)
+RULES = LevelRules(("base", "silver", "gold"), "spend_cents", 10, (0, 100, 300))
+DECLARED = tuple(WindowFeature(m, a, 7) for m in MEASURES for a in ("sum", "count"))  # type: ignore[arg-type]
+
+
+def at(offset: int) -> date:
+    return AS_OF + timedelta(days=offset)
+
+
+def member_days(spark: SparkSession, *rows: tuple[str, int, int]) -> DataFrame:
+    """Tiles from (member, day relative to the as-of date, spend); one order each."""
+    full = [(member, at(offset), 1, 1, cents, 0, 0, 1) for member, offset, cents in rows]
+    measures = ", ".join(f"{name} long" for name in (*MEASURES, "num_events"))
+    return spark.createDataFrame(full, f"member_id string, day date, {measures}")
+
+
+def members(spark: SparkSession, *names: str, since: int = -100) -> DataFrame:
+    return spark.createDataFrame([(name, at(since)) for name in names], "member_id string, valid_from date")
+
+
+def windows(known: DataFrame, tiles: DataFrame, *dates: date) -> DataFrame:
+    plan = WindowPlan(MEASURES, days_since_epoch(dates), (7,), 2, MEASURES.index("spend_cents"), 0, 10, 6)
+    return build_windows(known, tiles, plan)
+
+
+def features(spark: SparkSession, known: DataFrame, tiles: DataFrame, *dates: date) -> DataFrame:
+    levels = build_member_levels(known, tiles, RULES, through=at(60))
+    return build_member_features(windows(known, tiles, *dates), levels, DECLARED, RULES)
+
+
+def test_first_and_last_day_of_a_window_count_and_the_days_outside_do_not(spark: SparkSession):
+    tiles = member_days(spark, ("a", -7, 1), ("a", -6, 20), ("a", 0, 300), ("a", 1, 4000))
+    row = features(spark, members(spark, "a", "silent"), tiles, AS_OF).orderBy("member_id").collect()
+    assert (row[0].spend_cents_sum_7d, row[0].num_orders_sum_7d, row[0].spend_cents_count_7d) == (320, 2, 2)
+    assert (row[0].days_since_last_order, row[0].days_since_first_order, row[0].tenure_days) == (0, 7, 100)
+    assert (row[0].level_metric_now, row[0].level_metric_carry_over, row[0].level_now) == (321, 300, 2)
+    assert (row[0].to_level_1_now, row[0].to_level_2_now, row[0].to_level_2_carry_over) == (0, 0, 0)
+    silent = row[1]
+    assert (silent.spend_cents_sum_7d, silent.days_since_last_order, silent.level_now) == (0, None, 0)
+    assert (silent.to_level_1_carry_over, silent.to_level_2_carry_over) == (100, 300)
+
+
+def test_features_have_the_contracts_columns_and_one_date_equals_the_same_date_among_many(spark: SparkSession):
+    known, tiles = members(spark, "a"), member_days(spark, ("a", -9, 5), ("a", -3, 7))
+    one = features(spark, known, tiles, AS_OF)
+    assert one.columns == member_features_contract(feature_fields(DECLARED, RULES)).schema.names
+    many = features(spark, known, tiles, at(-14), at(-7), AS_OF).where(F.col("as_of_date") == AS_OF)
+    assert one.collect() == many.collect()
+
+
+def test_nothing_after_the_as_of_date_changes_a_feature(spark: SparkSession):
+    known, past = members(spark, "a"), [("a", -9, 5), ("a", -3, 7)]
+    plain = features(spark, known, member_days(spark, *past), AS_OF).collect()
+    assert features(spark, known, member_days(spark, *past, ("a", 1, 10**6), ("a", 5, 1)), AS_OF).collect() == plain
+
+
+def test_a_member_has_no_row_before_the_shop_knew_them(spark: SparkSession):
+    known = members(spark, "old").unionAll(members(spark, "new", since=1))
+    rows = features(spark, known, member_days(spark, ("new", 1, 1)), AS_OF, at(1)).select("member_id", "as_of_date")
+    assert {tuple(row) for row in rows.collect()} == {("old", AS_OF), ("old", at(1)), ("new", at(1))}
+
+
+def test_weekly_sequences_are_newest_first(spark: SparkSession):
+    tiles = member_days(spark, ("a", -6, 1), ("a", -7, 20), ("a", -13, 300), ("a", -14, 4000))
+    row = build_member_sequences(windows(members(spark, "a"), tiles, AS_OF), MEASURES, 2).first()
+    assert row is not None and (row.weekly_spend_cents, row.weekly_num_orders) == ([1, 320], [1, 2])
+
+
+@pytest.mark.parametrize("gap", [0, 3])
+def test_a_label_counts_exactly_the_days_of_its_window(spark: SparkSession, gap: int):
+    label, known = LabelWindow(gap, 5), members(spark, "a", "silent")
+    outside = [("a", 0, 1), ("a", gap, 2), ("a", gap + 6, 4)]
+    tiles = member_days(spark, *dict.fromkeys(outside), ("a", gap + 1, 100), ("a", gap + 5, 200))
+    levels = build_member_levels(known, tiles, RULES, through=at(60))
+    population = features(spark, known, tiles, AS_OF).select("member_id", "as_of_date", "level_now")
+    rows = build_labels(population, tiles, levels, dates=[AS_OF], label=label).orderBy("member_id").collect()
+    assert tuple(rows[0])[2:] == (at(gap + 5), 0, 2, True, False, False, True, 2, 300)
+    assert tuple(rows[1])[2:] == (at(gap + 5), 0, 0, False, False, True, False, 0, 0)
+
+
+def encoder_rows(spark: SparkSession) -> DataFrame:
+    return spark.createDataFrame([(0, [5], 0), (None, [5], 1), (-3, [5], 2)], "x int, a array<int>, level_now int")
+
+
+INPUTS = (Input("x", when_null=7), Input("a", 0))
+
+
+def test_the_encoder_standardises_signed_logs_and_a_constant_becomes_zero(spark: SparkSession):
+    rows = encoder_rows(spark)
+    encoder = Encoder.fit(rows, INPUTS, 3)
+    logs = [0.0, math.log1p(7), -math.log1p(3)]
+    mean = sum(logs) / 3
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in logs) / 3)
+    got = [row[0] for row in rows.select(encoder.encode()).collect()]
+    for level, (vector, value) in enumerate(zip(got, logs, strict=True)):
+        one_hot = [float(level == k) for k in range(3)]
+        assert vector == pytest.approx([(value - mean) / deviation, 0.0, *one_hot], abs=1e-5)
+    assert encoder.names == ("x", "a_0", "level_now_is_0", "level_now_is_1", "level_now_is_2")
+
+
+def test_an_extreme_value_is_clipped(spark: SparkSession):
+    encoder = Encoder(INPUTS, 2, (0.0, 0.0), (0.001, 1.0))
+    row = encoder_rows(spark).select(encoder.encode()).first()
+    assert row is not None and max(row[0]) <= 5.0
+
+
+def test_the_fit_does_not_depend_on_partitions_and_json_keeps_it(spark: SparkSession):
+    rows = spark.range(2000).select((F.col("id") * 7919 % 1013).alias("x"), F.array("id").alias("a"))
+    one, many = (Encoder.fit(rows.repartition(n), INPUTS, 2) for n in (1, 7))
+    assert one == many == Encoder.from_json(one.to_json())
+
+
+def test_an_encoder_refuses_rows_without_its_columns_no_rows_and_damaged_json(spark: SparkSession):
+    encoder = Encoder(INPUTS, 2, (0.0, 0.0), (1.0, 1.0))
+    with pytest.raises(ArtefactError, match="features the model was trained on are missing: a. Train"):
+        encoder.require_columns(spark.createDataFrame([(1,)], "x int"))
+    with pytest.raises(ArtefactError, match="no training rows to fit the encoder on"):
+        Encoder.fit(encoder_rows(spark).limit(0), INPUTS, 2)
+    with pytest.raises(ArtefactError, match="an encoder cannot be read"):
+        Encoder.from_json("{}")
+
+
+def test_examples_are_split_by_date_and_laid_out_the_same_for_any_partitioning(spark: SparkSession):
+    split = Split((AS_OF,), (at(7),), (at(14),))
+    frame = spark.range(60).select(
+        F.concat(F.lit("m"), F.col("id") % 20).alias("member_id"),
+        F.date_add(F.lit(AS_OF), (F.col("id") % 4).cast("int") * 7).alias("as_of_date"),
+        F.lit(1).alias("level_now"),
+        F.col("id").cast("int").alias("x"),
+        F.array("id").alias("a"),
+    )
+    labels = frame.select("member_id", "as_of_date", F.lit(2).alias("target_level"))
+    encoder = Encoder(INPUTS, 3, (0.0, 0.0), (1.0, 1.0))
+
+    def layout(partitions: int) -> list[tuple[object, ...]]:
+        labelled = join_labels(frame.repartition(partitions).dropDuplicates(["member_id", "as_of_date"]), labels.distinct(), split)
+        examples = build_examples(labelled, encoder, files_per_split=3)
+        return [(r.file, r.split, r.row_key) for r in examples.withColumn("file", F.spark_partition_id()).collect()]
+
+    assert layout(1) == layout(5)
+    assert {row[1] for row in layout(1)} == {"train", "validation", "test"}
+
+
+def test_the_model_reads_windows_scalars_and_weekly_sums_in_declared_order():
+    levels = LevelsConfig.model_validate(
+        {"metric": "num_orders", "window_days": 5, "programme": [{"name": "a", "at_least": 0}, {"name": "b", "at_least": 2}]}
+    )
+    inputs = model_inputs((WindowFeature("num_orders", "sum", 7),), levels, ("num_orders",), 2)
+    assert [item.name for item in inputs] == [
+        "num_orders_sum_7d",
+        "days_since_last_order",
+        "days_since_first_order",
+        "tenure_days",
+        "level_now",
+        "level_metric_now",
+        "level_metric_carry_over",
+        "to_level_1_now",
+        "to_level_1_carry_over",
+        "weekly_num_orders_0",
+        "weekly_num_orders_1",
+    ]

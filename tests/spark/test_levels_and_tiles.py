@@ -1,0 +1,85 @@
+"""Daily tiles and the replay of the level rules: literal rows, and a day-by-day oracle on random histories."""
+
+import random
+from datetime import date, timedelta
+
+import pytest
+from chispa import assert_df_equality
+from pyspark.sql import DataFrame, SparkSession
+
+from memberlevel_spark.features.tiles import build_member_days
+from memberlevel_spark.levels.replay import build_member_levels, levels_on
+from memberlevel_spark.levels.rules import LevelRules
+from memberlevel_spark.schemas import MEMBER_DAYS
+
+pytestmark = pytest.mark.spark
+
+RULES = LevelRules(("base", "silver", "gold"), "spend_cents", 10, (0, 100, 300))
+DAY = date(2024, 1, 1)
+
+
+def day(offset: int) -> date:
+    return DAY + timedelta(days=offset)
+
+
+def test_a_tile_counts_orders_once_sums_their_lines_and_counts_activities(spark: SparkSession):
+    columns = "member_id string, day date, event_id string, event_type string, order_id string, quantity long, amount_cents long, discount_cents long"
+    events = spark.createDataFrame(
+        [
+            ("a", DAY, "e1", "order", "o1", 2, 100, 5),
+            ("a", DAY, "e2", "order", "o1", 1, 50, 0),
+            ("a", DAY, "e3", "order", "o2", 1, 7, 0),
+            ("a", DAY, "e4", "order", None, 1, 1, 0),
+            ("a", DAY, "e5", "order", None, 1, 1, 0),
+            ("a", DAY, "e6", "activity", None, 1, 0, 0),
+            ("a", day(1), "e7", "activity", "o9", 9, 9, 9),
+        ],
+        columns,
+    )
+    expected = spark.createDataFrame(
+        [("a", DAY, 4, 6, 159, 5, 1, 6), ("a", day(1), 0, 0, 0, 0, 1, 1)], MEMBER_DAYS.schema
+    )
+    assert_df_equality(build_member_days(events), expected, ignore_nullable=True, ignore_row_order=True)
+
+
+def tiles(spark: SparkSession, rows: list[tuple[str, date, int]]) -> DataFrame:
+    return spark.createDataFrame(rows, "member_id string, day date, spend_cents long")
+
+
+def members(spark: SparkSession, *rows: tuple[str, date]) -> DataFrame:
+    return spark.createDataFrame(list(rows), "member_id string, valid_from date")
+
+
+def test_a_level_is_held_from_the_day_the_window_reaches_it_to_the_day_the_tile_leaves_the_window(spark: SparkSession):
+    levels = build_member_levels(
+        members(spark, ("a", DAY), ("silent", day(2))), tiles(spark, [("a", day(3), 100), ("a", day(5), 200)]), RULES, through=day(30)
+    )
+    assert [tuple(row) for row in levels.orderBy("member_id", "valid_from").collect()] == [
+        ("a", DAY, day(3), 0, 0),
+        ("a", day(3), day(5), 1, 100),
+        ("a", day(5), day(13), 2, 300),
+        ("a", day(13), day(15), 1, 200),
+        ("a", day(15), None, 0, 0),
+        ("silent", day(2), None, 0, 0),
+    ]
+
+
+def test_a_change_after_the_end_of_the_data_is_not_decided(spark: SparkSession):
+    frame = build_member_levels(members(spark, ("a", DAY)), tiles(spark, [("a", DAY, 100)]), RULES, through=day(9))
+    assert [tuple(row)[1:4] for row in frame.collect()] == [(DAY, None, 1)]
+
+
+def test_the_replay_equals_a_day_by_day_sum_for_random_histories(spark: SparkSession):
+    rng = random.Random(5)
+    histories = {f"m{i}": {rng.randrange(40): rng.randrange(-50, 250) for _ in range(rng.randrange(9))} for i in range(60)}
+    rows = [(name, day(offset), cents) for name, history in histories.items() for offset, cents in history.items()]
+    known = members(spark, *[(name, DAY) for name in histories])
+    levels = build_member_levels(known, tiles(spark, rows), RULES, through=day(60))
+    asked = spark.createDataFrame([(name, day(t)) for name in histories for t in range(61)], "member_id string, on date")
+    got = {(row.member_id, row.on): row.level for row in levels_on(levels, asked, "on").collect()}
+    expected = {
+        (name, day(t)): RULES.level_of(sum(cents for offset, cents in history.items() if t - 10 < offset <= t))
+        for name, history in histories.items()
+        for t in range(61)
+    }
+    assert got == expected

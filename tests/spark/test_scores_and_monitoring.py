@@ -1,0 +1,136 @@
+"""Score columns, the two Spark paths, drift and outcomes."""
+
+import json
+import math
+from datetime import date
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from safetensors.torch import save
+
+from memberlevel_spark.errors import ArtefactError
+from memberlevel_spark.models.networks import ModelSpec, build_network
+from memberlevel_spark.monitoring.drift import EDGES, NUM_BINS, count_bins, drift_by_feature, psi
+from memberlevel_spark.monitoring.outcomes import build_migration, build_outcomes
+from memberlevel_spark.report.history import movers, weekly_levels, weekly_spend
+from memberlevel_spark.scoring.apply import apply_model, feature_matrix
+from memberlevel_spark.scoring.ledger import build_scores
+from memberlevel_spark.scoring.predictor import PackedModel, load_network, predict
+
+pytestmark = pytest.mark.spark
+
+DAY = date(2024, 3, 10)
+
+
+def predicted(spark: SparkSession) -> DataFrame:
+    rows = [("a", DAY, 0, [0.7, 0.2, 0.1]), ("b", DAY, 1, [0.2, 0.3, 0.5]), ("c", DAY, 2, [0.1, 0.2, 0.7])]
+    return spark.createDataFrame(rows, "member_id string, as_of_date date, level_now int, p_level array<double>")
+
+
+def test_up_is_the_mass_above_the_level_down_the_mass_below(spark: SparkSession):
+    rows = build_scores(predicted(spark), "m1").orderBy("member_id").collect()
+    assert [(r.level_predicted, r.model_version) for r in rows] == [(0, "m1"), (2, "m1"), (2, "m1")]
+    assert [(r.p_up, r.p_down, r.expected_level) for r in rows] == [
+        (pytest.approx(0.3), 0.0, pytest.approx(0.4)),
+        (0.5, 0.2, pytest.approx(1.3)),
+        (0.0, pytest.approx(0.3), pytest.approx(1.6)),
+    ]
+
+
+def packed(num_features: int = 5) -> PackedModel:
+    spec = ModelSpec(name="mlp", num_features=num_features, num_levels=3, hidden=(8,), dropout=0.1)
+    weights = save(build_network(spec).state_dict())
+    return PackedModel(weights, json.dumps(spec.to_dict()))
+
+
+def encoded(spark: SparkSession, rows: int) -> DataFrame:
+    rng = np.random.default_rng(1)
+    data = [(f"m{i:04d}", DAY, i % 3, [float(x) for x in rng.normal(size=5)]) for i in range(rows)]
+    return spark.createDataFrame(data, "member_id string, as_of_date date, level_now int, features array<float>")
+
+
+def test_both_spark_paths_and_the_driver_give_the_same_probabilities(spark: SparkSession):
+    model, frame = packed(), encoded(spark, 700).repartition(3)
+    paths = [
+        apply_model(frame, model, method=method).orderBy("member_id").toPandas() for method in ("map_in_arrow", "pandas_udf")
+    ]
+    matrix = np.array(frame.orderBy("member_id").toPandas()["features"].to_list(), dtype=np.float32)
+    direct = predict(model, matrix)
+    for frame_ in paths:
+        assert np.abs(np.stack(frame_["p_level"].to_list()) - direct).max() <= 1e-6
+    assert np.abs(direct.sum(axis=1) - 1).max() < 1e-12
+
+
+def test_the_network_is_loaded_once_per_process_and_model():
+    model = packed()
+    assert load_network(model) is load_network(PackedModel(model.weights, model.spec_json))
+
+
+def test_null_features_are_refused_instead_of_shifting_rows():
+    import pyarrow as pa
+
+    for column in (pa.array([[1.0], None]), pa.array([[1.0], [None]]), pa.array([[1.0], [1.0, 2.0]])):
+        with pytest.raises(ArtefactError, match="encoded features are null or ragged"):
+            feature_matrix(column)
+
+
+def test_psi_is_zero_for_equal_shares_and_follows_its_formula():
+    assert psi([10, 30], [1, 3]) == 0
+    assert psi([50, 50], [80, 20]) == pytest.approx(0.3 * math.log(1.6) - 0.3 * math.log(0.4))
+    assert 1 < psi([100, 0], [0, 100]) < 20
+
+
+def test_bins_are_closed_on_the_left_and_drift_is_named_by_feature(spark: SparkSession):
+    values = [[EDGES[0] - 0.1, 0.0], [EDGES[0], 0.0], [9.0, 0.0]]
+    frame = spark.createDataFrame([(row,) for row in values], "features array<float>")
+    got = {(r.position, r.bin): r.rows for r in count_bins(frame).collect()}
+    assert got == {(0, 0): 1, (0, 1): 1, (0, NUM_BINS - 1): 1, (1, 4): 3}
+    drift = drift_by_feature({0: [3] + [0] * 7, 1: [3] + [0] * 7}, {0: [9] + [0] * 7, 1: [0] * 7 + [3]}, ["same", "moved"])
+    assert drift["same"] == 0 and drift["moved"] > 0.2
+
+
+def test_expected_migration_sums_probabilities_and_keeps_the_number_of_members(spark: SparkSession):
+    rows = build_migration(build_scores(predicted(spark), "m1")).collect()
+    got = {(row.metric, row.slice): row.value for row in rows}
+    assert got["members_expected", "1->2"] == 0.5 and got["members_now", "2"] == 1.0
+    assert sum(value for (metric, _), value in got.items() if metric == "members_expected") == pytest.approx(3.0)
+
+
+def test_outcomes_appear_only_for_members_with_a_mature_label(spark: SparkSession):
+    scores = build_scores(predicted(spark), "m1")
+    columns = "member_id string, as_of_date date, target_level int"
+    assert build_outcomes(scores, spark.createDataFrame([], columns)).collect() == []
+    labels = spark.createDataFrame([("a", DAY, 0), ("b", DAY, 1)], columns)
+    got = {row.metric: row.value for row in build_outcomes(scores, labels).collect()}
+    assert got == {
+        "outcome_accuracy": 0.5,
+        "outcome_log_loss": pytest.approx(-(math.log(0.7) + math.log(0.3)) / 2, abs=1e-8),
+        "outcome_share_up": 0.0,
+        "outcome_expected_share_up": pytest.approx(0.4),
+    }
+
+
+def test_movers_are_likeliest_first_and_say_what_is_missing_to_the_next_level(spark: SparkSession):
+    columns = "member_id string, as_of_date date, level_metric_now long, level_metric_carry_over long, to_level_1_carry_over long, to_level_2_carry_over long"
+    features = spark.createDataFrame([(m, DAY, 5, 4, 10, 20) for m in "abc"], columns)
+    rows = movers(build_scores(predicted(spark), "m1"), features, probability="p_up", limit=5).collect()
+    assert [(r.member_id, r.to_next) for r in rows] == [("b", 20), ("a", 10)]
+
+
+def test_weekly_history_counts_each_day_in_one_week_and_each_member_in_one_level(spark: SparkSession):
+    weeks = [date(2024, 3, 3), DAY]
+    days = [(date(2024, 2, 25), 1), (date(2024, 2, 26), 2), (date(2024, 3, 3), 4), (date(2024, 3, 4), 8), (DAY, 16)]
+    tiles = spark.createDataFrame(days, "day date, spend_cents long")
+    assert [tuple(row) for row in weekly_spend(tiles, weeks).collect()] == [(weeks[0], 6), (weeks[1], 24)]
+    stretches = spark.createDataFrame(
+        [(date(2024, 1, 1), DAY, 0), (DAY, None, 1)], "valid_from date, valid_to date, level int"
+    )
+    assert sorted(tuple(row) for row in weekly_levels(stretches, weeks).collect()) == [(weeks[0], 0, 1), (DAY, 1, 1)]
+
+
+def test_a_probability_mass_never_exceeds_one(spark: SparkSession):
+    third = [1 / 3 + 1e-16, 1 / 3, 1 / 3]
+    frame = spark.createDataFrame([("a", DAY, -1, third)], "member_id string, as_of_date date, level_now int, p_level array<double>")
+    assert build_scores(frame, "m1").select(F.max("p_up")).collect()[0][0] <= 1.0

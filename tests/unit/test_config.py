@@ -1,0 +1,104 @@
+"""Layers, validation and messages of the configuration."""
+
+from pathlib import Path
+
+import pytest
+
+from memberlevel_spark.config import config_fingerprint, load_config, masked_yaml
+from memberlevel_spark.errors import ConfigError
+from tests.small_shop import write_small_shop
+
+CONF = Path(__file__).parents[2] / "conf"
+JOURNEY = CONF / "complete_journey.yaml"
+
+
+def test_the_shops_own_file_wins_over_base_and_set_over_the_file_and_the_environment_over_all():
+    config = load_config(JOURNEY, ["levels.window_days=60", "seed=8"], {"MEMBERLEVEL__SEED": "9", "OTHER": "x"})
+    assert (config.levels.window_days, config.seed, config.timeline.horizon_days) == (60, 9, 28)
+
+
+def test_the_name_is_the_files_and_names_the_output_folder():
+    assert load_config(JOURNEY).shop_dir == Path("out/complete_journey")
+
+
+def test_all_problems_are_reported_at_once_with_place_key_found_and_expected():
+    bad = ["training.max_epoch=3", "levels.window_days=x", "money.currency=usd", "timeline.business_zone=Mars"]
+    with pytest.raises(ConfigError) as error:
+        load_config(JOURNEY, bad)
+    text = str(error.value)
+    assert "has 4 problem(s)" in text
+    assert "--set: training.max_epoch: unknown key. Did you mean max_epochs?" in text
+    assert "--set: levels.window_days: found 'x', expected:" in text
+    assert "--set: money.currency: found 'usd', expected:" in text
+    assert "--set: timeline.business_zone: found 'Mars', expected: an IANA time zone" in text
+
+
+def test_a_missing_section_says_where_to_read_about_it(tmp_path: Path):
+    (tmp_path / "base.yaml").write_text((CONF / "base.yaml").read_text())
+    (tmp_path / "shop.yaml").write_text("money: {currency: EUR, minor_unit_digits: 2}\n")
+    with pytest.raises(ConfigError, match=r"levels: missing. Set it; conf/base.yaml says what it means"):
+        load_config(tmp_path / "shop.yaml")
+
+
+def test_a_missing_file_names_the_files_that_are_there():
+    with pytest.raises(ConfigError, match=r"no configuration file: .*nowhere.yaml. Use one of: base.yaml, complete"):
+        load_config(CONF / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [1", "not valid YAML"), ("seed: 1\nseed: 2\n", "key given twice: seed"), ("- 1\n", "must hold keys and values")],
+)
+def test_a_file_that_is_not_a_configuration_is_refused(tmp_path: Path, text: str, message: str):
+    (tmp_path / "base.yaml").write_text((CONF / "base.yaml").read_text())
+    (tmp_path / "shop.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "shop.yaml")
+
+
+def test_an_override_without_equals_sign_is_refused():
+    with pytest.raises(ConfigError, match="--set needs key=value: seed"):
+        load_config(JOURNEY, ["seed"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("levels.programme=[{name: a, at_least: 0}, {name: b, at_least: 0}]", "start at 0 and strictly increase"),
+        ("levels.programme=[{name: a, at_least: 5}, {name: b, at_least: 9}]", "start at 0 and strictly increase"),
+        ("timeline.validation=2017-12-24", "train.last before validation before test"),
+        ("timeline.score=[2018-01-07]", "score dates on or before data_through"),
+        ("timeline.train={first: 2017-10-09, last: 2017-10-08, every_days: 7}", "train.first on or before train.last"),
+        ("examples.files_per_split=1", "files_per_split of at least training.num_processes"),
+    ],
+)
+def test_sections_that_contradict_themselves_are_refused(override: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        load_config(JOURNEY, [override])
+
+
+def test_a_shop_without_events_is_refused(tmp_path: Path):
+    only_products = "sources.{name}.maps=[{{to: products, columns: {{product_id: a}}}}]"
+    names = ("transactions", "coupon_redemptions", "demographics")
+    with pytest.raises(ConfigError, match="at least one source that maps to events"):
+        load_config(JOURNEY, [only_products.format(name=name) for name in names])
+
+
+def test_secrets_are_never_shown(tmp_path: Path):
+    config = load_config(write_small_shop(tmp_path))
+    assert "a key for tests" not in masked_yaml(config) + repr(config)
+    with pytest.raises(ConfigError) as error:
+        load_config(JOURNEY, ["pseudonyms.key=[my very secret key]"])
+    assert "my very secret" not in str(error.value)
+
+
+def test_the_fingerprint_changes_with_what_changes_results_only():
+    plain = config_fingerprint(load_config(JOURNEY))
+    assert plain == config_fingerprint(load_config(JOURNEY, ["output_dir=elsewhere", "spark.master=local[1]"]))
+    assert plain != config_fingerprint(load_config(JOURNEY, ["seed=8"]))
+
+
+def test_split_dates_of_complete_journey():
+    timeline = load_config(JOURNEY).timeline
+    assert len(timeline.split.train) == 28
+    assert [str(day) for day in timeline.as_of_dates[-4:]] == ["2017-10-08", "2017-11-05", "2017-12-03", "2017-12-31"]

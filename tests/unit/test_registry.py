@@ -1,0 +1,69 @@
+"""Bundles, aliases and the gate."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from memberlevel_spark.errors import ArtefactError
+from memberlevel_spark.registry.bundle import load_bundle, publish, read_alias, write_alias
+from memberlevel_spark.registry.gate import decide
+
+FILES = {"model.safetensors": b"w", "model.json": b"{}", "encoder.json": b"{}", "levels.json": b"{}", "lineage.json": b"1"}
+GOOD = {"accuracy": 0.9, "macro_f1": 0.8, "log_loss": 0.3}
+PERSISTENCE = {"accuracy": 0.8, "macro_f1": 0.7, "log_loss": 0.6}
+
+
+def test_a_bundle_comes_back_whole_and_the_same_model_is_one_bundle(tmp_path: Path):
+    version = publish(tmp_path, FILES)
+    assert publish(tmp_path, {**FILES, "lineage.json": b"2"}) == version
+    assert load_bundle(tmp_path, version).files == FILES
+    assert publish(tmp_path, {**FILES, "model.safetensors": b"v"}) != version
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_changed_a_missing_or_an_added_file_is_named(tmp_path: Path, name: str):
+    version = publish(tmp_path, FILES)
+    (tmp_path / version / name).write_bytes(b"X")
+    with pytest.raises(ArtefactError, match=f"a model bundle is damaged: {version}, files {name}"):
+        load_bundle(tmp_path, version)
+    (tmp_path / version / name).unlink()
+    with pytest.raises(ArtefactError, match=f"files {name}"):
+        load_bundle(tmp_path, version)
+    (tmp_path / version / name).write_bytes(FILES[name])
+    (tmp_path / version / "extra.pkl").write_bytes(b"")
+    with pytest.raises(ArtefactError, match="files extra.pkl"):
+        load_bundle(tmp_path, version)
+
+
+def test_a_manifest_that_was_rewritten_with_the_weights_is_refused_too(tmp_path: Path):
+    version, other = publish(tmp_path, FILES), publish(tmp_path, {**FILES, "model.json": b"[]"})
+    for path in (tmp_path / other).iterdir():
+        (tmp_path / version / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(ArtefactError, match="of another version"):
+        load_bundle(tmp_path, version)
+
+
+def test_a_missing_bundle_is_an_error(tmp_path: Path):
+    with pytest.raises(ArtefactError, match="there is no model bundle"):
+        load_bundle(tmp_path, "m0")
+
+
+def test_an_alias_points_at_one_version_and_keeps_the_decision(tmp_path: Path):
+    assert read_alias(tmp_path, "champion") is None
+    write_alias(tmp_path, "champion", "m1", {"passed": True})
+    write_alias(tmp_path, "champion", "m2", {"passed": True})
+    assert read_alias(tmp_path, "champion") == "m2"
+    assert json.loads((tmp_path / "champion.json").read_text())["decision"] == {"passed": True}
+
+
+def test_a_model_that_beats_persistence_passes_with_its_numbers():
+    decision = decide(GOOD, PERSISTENCE)
+    assert decision.passed and "accuracy 0.9000 against persistence 0.8000: better" in decision.reasons
+
+
+@pytest.mark.parametrize("worse", [{"accuracy": 0.8}, {"macro_f1": 0.69}, {"log_loss": 0.6}, {"log_loss": None}])
+def test_one_metric_that_is_not_better_or_not_defined_is_enough_to_fail(worse: dict[str, float | None]):
+    decision = decide({**GOOD, **worse}, PERSISTENCE)
+    assert not decision.passed and sum("not better" in reason for reason in decision.reasons) == 1

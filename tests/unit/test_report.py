@@ -1,0 +1,303 @@
+"""The report: parsed as HTML, with hostile names, empty lists and unknown numbers."""
+
+import dataclasses
+import datetime as dt
+import math
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from memberlevel_spark.errors import DataQualityError
+from memberlevel_spark.report import formats
+from memberlevel_spark.report.headline import expected_moves, headline, tiles
+from memberlevel_spark.report.model import ROW_KEYS
+from memberlevel_spark.report.render import SECTIONS, render_report
+from memberlevel_spark.report.scoreboard import forecaster_label, score_rows
+from memberlevel_spark.report.terminal import result_table
+from tests.unit.report_sample import many_levels, sample_report
+
+SCRIPT = "<script>alert('x')</script>"
+VOID = {"meta", "link", "br", "path", "use", "rect"}
+
+
+class Page(HTMLParser):
+    """The page's elements in order, each with its attributes and the text inside it; unbalanced tags fail."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[list[str]] = []
+        self._open: list[int] = []
+        self.feed(html)
+        self.close()
+        assert not self._open, "tags left open"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        self.texts.append([])
+        if tag not in VOID:
+            self._open.append(len(self.elements) - 1)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        self.texts.append([])
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.elements[self._open.pop()][0] == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data: str) -> None:
+        for element in self._open:
+            self.texts[element].append(data)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def text(self, tag: str) -> list[str]:
+        rows = zip(self.elements, self.texts, strict=True)
+        return [" ".join("".join(texts).split()) for (name, _), texts in rows if name == tag]
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return render_report(sample_report())
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_the_same_data_gives_the_same_bytes(html: str) -> None:
+    assert render_report(sample_report()) == html
+    assert len(html.encode()) < 3_000_000
+
+
+def test_the_page_asks_the_network_for_nothing(html: str, page: Page) -> None:
+    assert not re.search(r"https?:|//[a-z]|@import|src=", html)
+    references = [value for _, found in page.elements for name, value in found.items() if name.endswith("href")]
+    assert references and all(reference.startswith("#") or reference == "data:," for reference in references)
+    assert not page.all("script") and not page.all("img") and not page.all("iframe")
+
+
+def test_the_page_fits_a_phone_and_both_colour_schemes(html: str, page: Page) -> None:
+    metas = {found.get("name"): found.get("content") for found in page.all("meta")}
+    assert metas["viewport"] == "width=device-width, initial-scale=1"
+    assert metas["color-scheme"] == "light dark"
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_every_figure_says_in_words_what_it_shows(page: Page) -> None:
+    drawings = page.all("svg")
+    assert len(drawings) == 7 == len(page.text("figcaption"))
+    assert all(found["role"] == "img" and len(found["aria-label"]) > 20 for found in drawings)
+    assert drawings[0]["aria-label"].startswith("Bar chart of members per level: bronze 600 now and")
+
+
+def test_every_table_has_a_caption_and_every_heading_cell_a_scope(page: Page) -> None:
+    assert len(page.all("table")) == len(page.text("caption")) == 9
+    assert all(found.get("scope") in ("col", "row") for found in page.all("th"))
+    assert all(page.text("caption"))
+
+
+def test_headings_and_anchors_are_in_order(page: Page) -> None:
+    assert len(page.text("h1")) == 1
+    assert page.text("h2") == [section.heading for section in SECTIONS]
+    ids = [found["id"] for _, found in page.elements if "id" in found]
+    assert len(ids) == len(set(ids))
+    assert {found["href"][1:] for found in page.all("a")} <= set(ids)
+
+
+def test_numbers_are_written_for_people(html: str) -> None:
+    assert "1,471,411" in html
+    assert re.search(r"\d\.\d\u00a0%", html)
+    assert re.search(r"\d{3}\.\d{2}\u00a0USD", html)
+    assert "31\u00a0Dec\u00a02017" in html
+
+
+def test_names_from_the_data_are_escaped_everywhere() -> None:
+    data = sample_report()
+    mover = {**data.movers_up[0], "member_id": SCRIPT}
+    monitor = [{"metric": SCRIPT, "slice": SCRIPT, "value": SCRIPT, "alert": SCRIPT}]
+    hostile = dataclasses.replace(
+        data,
+        title=SCRIPT,
+        shop=SCRIPT,
+        currency=SCRIPT,
+        level_names=[SCRIPT, *data.level_names[1:]],
+        level_metric_name=SCRIPT,
+        movers_up=[mover],
+        movers_down=[mover],
+        quality=[{**data.quality[0], "stage": SCRIPT}],
+        quarantine=[{"source": SCRIPT, "rule": SCRIPT, "rows": 1}],
+        monitor=monitor,
+        versions={SCRIPT: SCRIPT},
+        caveats=[SCRIPT],
+        metrics={SCRIPT: {SCRIPT: 0.5}},
+    )
+    html = render_report(hostile)
+    assert "<script" not in html.lower()
+    assert html.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;") > 20
+    assert all(
+        "alert('x')" not in value for _, found in Page(html).elements for value in found if value != "aria-label"
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "sentence"),
+    [
+        ("metrics", "No forecast was evaluated in this run."),
+        ("movers_up", "Nobody is likely to move up."),
+        ("movers_down", "Nobody is likely to move down."),
+        ("reliability", "The calibration was not measured in this run."),
+        ("spend_history", "There is no spend history yet."),
+        ("level_history", "There is no level history yet."),
+        ("training_curves", "No model was trained in this run."),
+        ("quality", "No stage reported its rows."),
+        ("quarantine", "No row was set aside"),
+        ("monitor", "Nothing was monitored in this run."),
+        ("versions", "No versions were recorded."),
+        ("caveats", "No caveats were recorded."),
+    ],
+)
+def test_an_empty_list_becomes_a_sentence(field: str, sentence: str, page: Page) -> None:
+    empty = Page(render_report(sample_report(**{field: type(getattr(sample_report(), field))()})))
+    assert any(sentence in text for text in empty.text("p"))
+    assert not any(sentence in text for text in page.text("p"))
+    shown = len(empty.all("table")) + len(empty.all("svg"))
+    assert shown == 16 - (field != "caveats")
+
+
+@pytest.mark.parametrize("num_levels", [2, 12])
+def test_any_number_of_levels_is_shown(num_levels: int) -> None:
+    many = Page(render_report(many_levels(num_levels)))
+    assert {f"Level number {level}" for level in range(num_levels)} <= set(many.text("th"))
+
+
+def test_unknown_numbers_are_shown_as_not_available() -> None:
+    data = sample_report()
+    unknown = sample_report(
+        metrics={"model": dict.fromkeys(data.metrics["model"]), "persistence": {}},
+        movers_up=[{**dict.fromkeys(ROW_KEYS["movers_up"]), "member_id": "m1"}],
+        movers_down=[],
+        quality=[{**dict.fromkeys(ROW_KEYS["quality"]), "stage": "bronze"}],
+        monitor=[dict.fromkeys(ROW_KEYS["monitor"])],
+        training_curves=[{**dict.fromkeys(ROW_KEYS["training_curves"]), "epoch": 1}],
+    )
+    html = render_report(unknown)
+    assert ">None<" not in html and ">nan<" not in html
+    cells = Page(html).text("td") + Page(html).text("th")
+    # metrics of two forecasters, a mover but for its id, a stage but for its name, a watched value with its slice
+    assert cells.count("n/a") == 9 * 2 + 6 + 6 + 3
+
+
+def test_the_headline_compares_with_staying_as_is() -> None:
+    data = sample_report(
+        level_counts_now=[600, 932, 622, 315],
+        level_counts_expected=[603.2, 930.9, 622.6, 312.3],
+        migration=[[590, 10, 0, 0], [13, 900, 19, 0], [0, 20, 590, 12], [0, 0, 15, 300]],
+        metrics={"model": {"accuracy": 0.8604}, "persistence": {"accuracy": 0.826}},
+    )
+    assert [sentence.replace(formats.NO_BREAK, " ") for sentence in headline(data)] == [
+        "In 28 days we expect 312 of 2,469 members to hold platinum (now 315).",
+        "About 41 will move up and 48 down; the others keep their level.",
+        "Tested on 2,469 members, the model is right for 86.0 % of them; "
+        "assuming that everyone stays as they are, for 82.6 %.",
+    ]
+    assert expected_moves(data) == (41, 48)
+    assert [tile.value.replace(formats.NO_BREAK, " ") for tile in tiles(data)] == ["2,469", "41", "48", "86.0 %"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "ending"),
+    [
+        ({"model": {"accuracy": 0.82}, "persistence": {"accuracy": 0.83}}, "no better than assuming"),
+        ({"model": {"accuracy": 0.82}}, "the model is right for 82.0 % of them."),
+        ({"model": {"accuracy": None}, "persistence": {"accuracy": 0.8}}, "could not be measured in this run."),
+        ({}, "could not be measured in this run."),
+    ],
+)
+def test_the_headline_is_honest_about_a_weak_or_unmeasured_model(metrics: Any, ending: str) -> None:
+    assert ending in headline(sample_report(metrics=metrics))[2].replace(formats.NO_BREAK, " ")
+
+
+def test_lists_that_do_not_match_the_level_names_are_refused() -> None:
+    with pytest.raises(DataQualityError, match=r"A report needs two levels: \['all'\]"):
+        sample_report(level_names=["all"])
+    with pytest.raises(DataQualityError, match=r"4 level names but other lengths in: level_counts_now \[3\]"):
+        sample_report(level_counts_now=[1, 2, 3])
+    with pytest.raises(DataQualityError, match=r"migration \[3, 4\]"):
+        sample_report(migration=[[0] * 4, [0] * 3, [0] * 4, [0] * 4])
+    with pytest.raises(DataQualityError, match=r"level_history \[1\]"):
+        sample_report(level_history=[(dt.date(2017, 1, 1), [1])])
+
+
+def test_rows_that_lack_keys_are_refused_by_name() -> None:
+    with pytest.raises(DataQualityError, match="Rows of quarantine lack keys: rows, rule"):
+        sample_report(quarantine=[{"source": "orders"}])
+
+
+def test_report_data_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(sample_report(), "title", "other")  # noqa: B010
+
+
+def test_the_terminal_table_is_aligned_and_marks_the_best() -> None:
+    metrics: dict[str, dict[str, float | None]] = {
+        "model": {"accuracy": 0.8604, "log_loss": 0.31, "upgrade_auc": None},
+        "boosted_tree": {"accuracy": 0.8601, "log_loss": 0.35, "upgrade_auc": None},
+        "persistence": {"accuracy": 0.826, "log_loss": 1.25, "upgrade_auc": None},
+    }
+    assert result_table(metrics).splitlines() == [
+        "metric       better  model    boosted tree    persistence",
+        "accuracy     higher  0.860 *         0.860 *        0.826",
+        "log_loss     lower   0.310 *         0.350          1.250",
+        "upgrade_auc  higher    n/a             n/a            n/a",
+        "* best of its row",
+    ]
+    assert result_table({}) == "No forecast was evaluated."
+
+
+def test_an_unexplained_metric_has_no_best_and_an_unknown_forecaster_keeps_its_name() -> None:
+    (row,) = score_rows({"model": {"new_metric": 0.1}, "other": {"new_metric": math.nan}})
+    assert (row.words.label, row.words.better) == ("new metric", "")
+    assert [(cell.text, cell.best) for cell in row.cells] == [("0.100", False), ("n/a", False)]
+    assert forecaster_label("two_stage_model") == "Two stage model"
+
+
+WRITTEN: list[tuple[Callable[..., str], tuple[Any, ...], str]] = [
+    (formats.count, (2469.4,), "2,469"),
+    (formats.count, (None,), "n/a"),
+    (formats.decimal, (1234.5678, 2), "1,234.57"),
+    (formats.decimal, (math.nan,), "n/a"),
+    (formats.percent, (0.8604,), "86.0 %"),
+    (formats.percent, (None,), "n/a"),
+    (formats.money, (123_456, "USD"), "1,234.56 USD"),
+    (formats.money, (-50, "EUR"), "-0.50 EUR"),
+    (formats.money, (123_456, "JPY"), "123,456 JPY"),
+    (formats.money, (123_456, "KWD"), "123.456 KWD"),
+    (formats.money, (None, "USD"), "n/a"),
+    (formats.day, (dt.date(2017, 12, 3),), "3 Dec 2017"),
+    (formats.level_name, (1.5, ["low", "mid", "top"]), "top"),
+    (formats.level_name, (7, ["low", "top"]), "top"),
+    (formats.level_name, (None, ["low"]), "n/a"),
+    (formats.free_value, (2469.0,), "2,469"),
+    (formats.free_value, (0.043123,), "0.04312"),
+    (formats.free_value, (True,), "True"),
+    (formats.free_value, ("late",), "late"),
+    (formats.free_value, (math.nan,), "n/a"),
+]
+
+
+@pytest.mark.parametrize(("write", "arguments", "text"), WRITTEN)
+def test_values_are_written_for_readers(write: Callable[..., str], arguments: tuple[Any, ...], text: str) -> None:
+    assert write(*arguments).replace(formats.NO_BREAK, " ") == text
+
+
+def test_points_instead_of_money_are_written_as_counts() -> None:
+    html = render_report(sample_report(level_metric_name="points", level_metric_is_money=False))
+    assert "Counting points now" in html
+    assert "USD</td>" not in html
