@@ -63,6 +63,7 @@ def _new_session(config: Config) -> SparkSession:
 
 def _own_driver_settings(config: Config) -> dict[str, str]:
     """Loopback only, Spark's log in a file, its progress bar only where somebody can see it."""
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     log_file = (config.shop_dir / "runs" / "spark.log").absolute()
     log_file.parent.mkdir(parents=True, exist_ok=True)
     log_config = files("memberlevel_spark") / "log4j2.properties"

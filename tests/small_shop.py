@@ -89,7 +89,7 @@ def write_small_shop(folder: Path, seed: int = 3) -> Path:
         lines = [json.dumps(row) for row in rows]
         (folder / f"{name}.json").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with (folder / "visits.json").open("a", encoding="utf-8") as file:
-        file.write('{"visit": "v-cut", "customer": "c00\n')
+        file.write('{"visit": "v-cut", "customer": "cx00\n')
     shutil.copy(BASE_YAML, folder / "base.yaml")
     path = folder / "small_shop.yaml"
     path.write_text(SHOP_YAML.format(folder=folder), encoding="utf-8")
@@ -100,7 +100,7 @@ def make_shop(seed: int) -> Shop:
     """Members with their own rate and basket; the first 10 never order, one order line in 50 is repeated."""
     rng, shop = np.random.default_rng(seed), Shop()
     for member in range(NUM_MEMBERS):
-        name = f"c{member:03d}"
+        name = f"cx{member:03d}"
         shop.customers.append({"customer": name, "since": str(FIRST_DAY), "city": str(rng.choice(["Ulm", "Kiel"]))})
         if member >= 10:
             _add_orders(shop, rng, name)
@@ -125,12 +125,12 @@ def _add_orders(shop: Shop, rng: np.random.Generator, name: str) -> None:
 
 
 def _add_broken_rows(shop: Shop) -> None:
-    good = ["o-bad", 0, "c011", "2024-05-05 10:00:00", "s1", 1, "9.99", "0.00"]
+    good = ["o-bad", 0, "cx011", "2024-05-05 10:00:00", "s1", 1, "9.99", "0.00"]
     for column, value in ((2, ""), (3, "yesterday"), (5, "many"), (6, "-3.00"), (6, "NaN")):
         row = list(good)
         row[0], row[column] = f"o-bad-{column}-{value}", value
         shop.orders.append(row)
-    shop.visits.append({"visit": "v-test", "customer": "c011", "at": "2024-05-05T10:00:00", "kind": "test"})
+    shop.visits.append({"visit": "v-test", "customer": "cx011", "at": "2024-05-05T10:00:00", "kind": "test"})
 
 
 BROKEN = {

@@ -84,7 +84,7 @@ def short(name: str) -> str:
 def legend_columns(names: Sequence[str]) -> int:
     """How many legend entries fit side by side on one figure: at most four, fewer with long names."""
     longest = max(len(short(name)) for name in names)
-    return max(1, min(4, len(names), 48 // (longest + 5)))
+    return max(1, min(4, len(names), 52 // (longest + 5)))
 
 
 def compact(value: float) -> str:

@@ -43,7 +43,7 @@ def run_evaluate(run: Run) -> StageResult:
         "num_members": int(target.size),
         "test": metrics,
         "confusion": confusion_matrix(target, p_model.argmax(axis=1), p_model.shape[1]).tolist(),
-        "reliability": reliability(target, p_model),
+        "reliability": reliability(target, p_model, level_now_N=level_now),
     }
     _write(run_dir(run) / EVALUATION, evaluation)
     _write(run.shop_dir / "metrics.json", {key: evaluation[key] for key in ("test_as_of", "num_members", "test")})
@@ -90,7 +90,8 @@ def _sample(train: DataFrame, total: int, limit: int) -> DataFrame:
 
 
 def _matrix(examples: DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    rows = examples.orderBy("row_key").select("features", "target_level").toPandas()
+    # By date first: the tree holds out its last rows for early stopping, and those have to be later, not random.
+    rows = examples.orderBy("as_of_date", "row_key").select("features", "target_level").toPandas()
     return np.stack(rows["features"].to_list()).astype(np.float32), rows["target_level"].to_numpy()
 
 

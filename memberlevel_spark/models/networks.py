@@ -41,7 +41,9 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if self.name not in _NETWORKS:
             nearest = get_close_matches(self.name, _NETWORKS, n=1, cutoff=0.0)
-            raise ConfigError(f"unknown model: {self.name!r}. Use one of {', '.join(_NETWORKS)}; nearest: {nearest[0]}.")
+            raise ConfigError(
+                f"unknown model: {self.name!r}. Use one of {', '.join(_NETWORKS)}; nearest: {nearest[0]}."
+            )
         sizes_fit = self.num_features >= 1 and self.num_levels >= 2 and all(width >= 1 for width in self.hidden)
         if not (sizes_fit and 0 <= self.dropout < 1):
             raise ConfigError(

@@ -1,11 +1,13 @@
 """The gate: a model becomes champion only when it beats the assumption that nobody moves. No Spark, no torch."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 Metrics = Mapping[str, float | None]
-# Metric and whether a larger value is better; the model must be strictly better on each.
-MUST_BEAT_PERSISTENCE = {"accuracy": True, "macro_f1": True, "log_loss": False}
+# The proper score of the probabilities has to be better; the shares may not be worse beyond what chance explains.
+MUST_BE_BETTER = "log_loss"
+MUST_NOT_BE_WORSE = ("accuracy", "macro_f1")
 
 
 @dataclass(frozen=True)
@@ -16,16 +18,24 @@ class Decision:
     reasons: tuple[str, ...]
 
 
-def decide(model: Metrics, persistence: Metrics) -> Decision:
-    """Compare a model with persistence on the out-of-time test date; an undefined metric does not pass."""
-    verdicts = {}
-    for name, larger_is_better in MUST_BEAT_PERSISTENCE.items():
-        ours, theirs = model.get(name), persistence.get(name)
-        better = ours is not None and theirs is not None and (ours > theirs if larger_is_better else ours < theirs)
-        verdicts[
-            f"{name} {_shown(ours)} against persistence {_shown(theirs)}: {'better' if better else 'not better'}"
-        ] = better
-    return Decision(all(verdicts.values()), tuple(verdicts))
+def decide(model: Metrics, persistence: Metrics, *, num_members: int) -> Decision:
+    """Compare a model with persistence on the out-of-time test date; an undefined metric does not pass.
+
+    Log-loss must be lower. Accuracy and macro-F1 may be lower by at most two standard errors of persistence's accuracy,
+    ``2 sqrt(a (1 - a) / n)`` for n members: on few members a good model is behind by chance.
+    """
+    stays = persistence.get("accuracy") or 0.0
+    noise = 2 * math.sqrt(stays * (1 - stays) / max(num_members, 1))
+    verdicts = [_verdict(MUST_BE_BETTER, model, persistence, least_gain=0.0, sign=-1)]
+    verdicts += [_verdict(name, model, persistence, least_gain=-noise, sign=1) for name in MUST_NOT_BE_WORSE]
+    return Decision(all(passed for passed, _ in verdicts), tuple(reason for _, reason in verdicts))
+
+
+def _verdict(name: str, model: Metrics, persistence: Metrics, *, least_gain: float, sign: int) -> tuple[bool, str]:
+    ours, theirs = model.get(name), persistence.get(name)
+    passed = ours is not None and theirs is not None and sign * (ours - theirs) > least_gain
+    allowed = f" (may lag {-least_gain:.4f})" if least_gain else ""
+    return passed, f"{name} {_shown(ours)} against persistence {_shown(theirs)}{allowed}: {'passed' if passed else 'failed'}"
 
 
 def _shown(value: float | None) -> str:

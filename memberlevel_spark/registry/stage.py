@@ -31,7 +31,8 @@ def run_register(run: Run) -> StageResult:
     }
     version = publish(registry_dir(run), files)
     load_bundle(registry_dir(run), version)
-    decision = decide(evaluation["test"]["model"], evaluation["test"]["persistence"])
+    test = evaluation["test"]
+    decision = decide(test["model"], test["persistence"], num_members=evaluation["num_members"])
     champion = read_alias(registry_dir(run), CHAMPION)
     if decision.passed:
         write_alias(registry_dir(run), CHAMPION, version, asdict(decision))

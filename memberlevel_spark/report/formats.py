@@ -68,7 +68,10 @@ def level_name(level: float | None, names: Sequence[str]) -> str:
 
 
 def free_value(value: Any) -> str:
-    """Write a monitored value of any kind: whole numbers as counts, others to four digits, text as it is."""
+    """Write a monitored value of any kind: whole numbers as counts, others to three decimals, text as it is.
+
+    Values too small for three decimals keep their leading digits: 1.234e-05.
+    """
     if value is None:
         return NOT_AVAILABLE
     if isinstance(value, str | bool):
@@ -76,4 +79,6 @@ def free_value(value: Any) -> str:
     number = float(value)
     if math.isnan(number):
         return NOT_AVAILABLE
-    return f"{number:,.0f}" if number.is_integer() else f"{number:,.4g}"
+    if number.is_integer():
+        return f"{number:,.0f}"
+    return f"{number:,.3f}" if abs(number) >= 0.0005 else f"{number:.4g}"

@@ -45,7 +45,8 @@ class ReportData:
     - spend_history: (date, minor units); level_history: (date, [K] members); both in date order.
     - movers_up, movers_down: members likeliest first. level_now is the level's number, expected_level the mean of the
       predicted level numbers; level_metric_now, level_metric_carry_over (what still counts at the horizon) and to_next
-      (what is then missing to the next level, counted from the carry-over; None at the top) are in the unit of the level rules.
+      (what is then missing to the next level, counted from the carry-over; None at the top) are in the unit of the
+      level rules.
     - quality: row accounting per stage; quarantine: rows per source and broken rule.
     - monitor: one row per checked value; alert is falsy when all is well, else True or the alert's words.
     - level_metric_name, level_metric_is_money: what earns a level here; money is shown in major units.

@@ -125,7 +125,9 @@ def _png(points: Sequence[EpochPoint]) -> bytes:
     axes.plot(epochs, [point.train_log_loss for point in points], marker="o", label="train, dropout on")
     axes.plot(epochs, [point.validation_log_loss for point in points], marker="o", label="validation, averaged weights")
     best = best_of(tuple(points))
-    axes.axvline(best.epoch, color="grey", linestyle=":", label=f"kept: epoch {best.epoch}, {best.validation_log_loss:.4f}")
+    axes.axvline(
+        best.epoch, color="grey", linestyle=":", label=f"kept: epoch {best.epoch}, {best.validation_log_loss:.4f}"
+    )
     axes.set(xlabel="epoch", ylabel="log-loss (nats)", title="Training curves")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()

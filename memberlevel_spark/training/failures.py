@@ -15,9 +15,10 @@ from memberlevel_spark.training.job import TrainingJob
 
 _FAILURE_FILE = "failure-rank-{rank}.json"
 _MAX_LINE = 300
-# A line such as `ModuleNotFoundError: No module named 'x'`, or what torchrun writes about a killed process.
-_ERROR_LINE = re.compile(r"^\s*(?:\[rank\d+\]:\s*)?((?:\w+\.)*\w*(?:Error|Exception): .+|.*Signal \d+ \(\w+\).*)$", re.M)
-_TORCHRUN_OUTPUT = "included below:"
+_ERROR_LINE = re.compile(r"^\s*(?:\[rank\d+\]:\s*)?((?:\w+\.)*\w*(?:Error|Exception): \S.*)$", re.MULTILINE)
+# torchrun ends with a summary; for a process that was killed it is the only trace.
+_SUMMARY = "ChildFailedError"
+_KILLED = re.compile(r"rank\s*: (\d+) \(local_rank.*?(Signal \d+ \(\w+\))", re.DOTALL)
 
 
 def write_failure(run_dir: Path, rank: int, error: BaseException) -> None:
@@ -37,13 +38,14 @@ def clear_failures(run_dir: Path) -> None:
         path.unlink()
 
 
-def explain(job: TrainingJob, launcher_text: str) -> MemberLevelError:
-    """Make one short error of the ranks' failures and the launcher's text.
+def explain(job: TrainingJob, printed: str) -> MemberLevelError:
+    """Make one short error of the ranks' failures and of what they printed.
 
     An error that a rank raised on purpose keeps its class and message. Otherwise the ranks that left nothing are named:
     they were killed or hung, and the others only noticed.
     """
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(job.run_dir).glob("failure-rank-*.json"))]
+    files = sorted(Path(job.run_dir).glob(_FAILURE_FILE.format(rank="*")))
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     raised = [failure for failure in found if failure["error"]]
     if raised:
         return getattr(errors, raised[0]["error"])(raised[0]["message"])
@@ -53,15 +55,20 @@ def explain(job: TrainingJob, launcher_text: str) -> MemberLevelError:
             f"training failed: rank {', '.join(map(str, silent))} of {job.world_size} died or hung without an error; rank "
             f"{found[0]['rank']} noticed: {found[0]['message']}. Look for a kill for memory on its machine and start again."
         )
-    message = found[0]["message"] if found else last_error_line(launcher_text)
-    return ArtefactError(f"training failed: {message}. Mend the cause and start again; details are in the Spark log.")
+    message = found[0]["message"] if found else last_error_line(printed)
+    return ArtefactError(
+        f"training failed: {message}. Mend the cause and start again; the ranks' output is in the log."
+    )
 
 
-def last_error_line(text: str) -> str:
-    """Find the last line that names an error in what the failed rank printed, without the stacks around it."""
-    output = text.split(_TORCHRUN_OUTPUT, 1)[-1].split("\n\tat ", 1)[0]
-    lines = [match.group(1).strip() for match in _ERROR_LINE.finditer(output)]
-    return lines[-1][:_MAX_LINE] if lines else _first_line(text)
+def last_error_line(printed: str) -> str:
+    """Find the line that names the error in what the ranks printed, without the stacks around it."""
+    before, _, summary = printed.partition(_SUMMARY)
+    lines = _ERROR_LINE.findall(before)
+    if lines:
+        return lines[-1].rstrip(".")[:_MAX_LINE]
+    killed = _KILLED.search(summary)
+    return f"rank {killed[1]} was killed: {killed[2]}" if killed else _first_line(printed)
 
 
 def _first_line(text: str) -> str:

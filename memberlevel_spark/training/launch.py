@@ -7,6 +7,7 @@ a barrier job needs to know how many tasks can run at once, and its processes ne
 import contextlib
 import io
 import logging
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,9 @@ def run_training(job: TrainingJob, *, how: str, spark: Any = None) -> TrainedRun
         _run_on_spark(job, spark)
     run = read_run(run_dir)
     if run.model != job.model:
-        raise ArtefactError(f"{run_dir} holds another network: {run.model}, not {job.model}. Give each run its own folder.")
+        raise ArtefactError(
+            f"{run_dir} holds another network: {run.model}, not {job.model}. Give each run its own folder."
+        )
     return run
 
 
@@ -99,24 +102,29 @@ def _run_on_spark(job: TrainingJob, spark: Any) -> None:
 
     distributor = TorchDistributor(num_processes=job.world_size, local_mode=False, use_gpu=job.backend == "nccl")
     distributor.logger.setLevel(logging.WARNING)
-    failure = None
+    output = _RankOutput()
+    failed = None
     # The ranks' output comes back on the driver's stderr.
-    with _package_on_workers_path(spark), contextlib.redirect_stderr(_RankOutput()):
+    with _package_on_workers_path(spark), contextlib.redirect_stderr(output):
         try:
             distributor.run(RankEntry(), job.to_json())
-        except Exception as error:  # of many classes; each carries the ranks' output in its text
-            failure = error
-    if failure is not None:
-        logger.debug("%s", failure)
-        # Not `from failure`: its text is pages of two languages' stacks.
-        raise explain(job, str(failure)) from None
+        except Exception as error:  # of many classes, and none says more than that a rank failed
+            failed = str(error)
+    if failed is not None:
+        logger.debug("%s", failed)
+        # Outside the handler: the error's text is pages of two languages' stacks, and would be shown as the cause.
+        raise explain(job, "\n".join([*output.tail, failed]))
 
 
 class _RankOutput(io.TextIOBase):
-    """A stream for what the ranks print: marked lines become log lines, all else debug lines."""
+    """A stream for what the ranks print: marked lines become log lines, all else debug lines; the last are kept."""
+
+    def __init__(self) -> None:
+        self.tail: deque[str] = deque(maxlen=400)
 
     def write(self, text: str) -> int:
         for line in filter(None, text.splitlines()):
+            self.tail.append(line)
             logger.log(logging.INFO if line.startswith(LINE_MARK) else logging.DEBUG, "%s", line)
         return len(text)
 

@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-from memberlevel_spark.training.artefacts import write_artefacts
 from memberlevel_spark.training.failures import write_failure
 from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.loop import train
@@ -24,6 +23,9 @@ def run_rank(job_json: str) -> None:
         with one_thread(), join_ranks(job, rank) as ranks:
             fit = train(job, ranks)
             if rank == 0:
+                # Imported here: the plots' library takes a second to load, which the other ranks need not wait for.
+                from memberlevel_spark.training.artefacts import write_artefacts
+
                 write_artefacts(Path(job.run_dir), job.model, fit)
     except BaseException as error:
         with contextlib.suppress(OSError):  # a full disk must not hide the error itself

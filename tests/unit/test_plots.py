@@ -167,5 +167,5 @@ def test_long_names_keep_start_and_end() -> None:
 
 def test_long_names_get_fewer_legend_columns() -> None:
     assert legend_columns(["gold", "silver"]) == 2
-    assert legend_columns(["gold"] * 12) == 4
+    assert legend_columns(["bronze", "silver", "gold", "platinum"] * 3) == 4
     assert legend_columns(["a very long level name"] * 12) == 2

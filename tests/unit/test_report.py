@@ -285,7 +285,8 @@ WRITTEN: list[tuple[Callable[..., str], tuple[Any, ...], str]] = [
     (formats.level_name, (7, ["low", "top"]), "top"),
     (formats.level_name, (None, ["low"]), "n/a"),
     (formats.free_value, (2469.0,), "2,469"),
-    (formats.free_value, (0.043123,), "0.04312"),
+    (formats.free_value, (16.53321,), "16.533"),
+    (formats.free_value, (0.00001234,), "1.234e-05"),
     (formats.free_value, (True,), "True"),
     (formats.free_value, ("late",), "late"),
     (formats.free_value, (math.nan,), "n/a"),
@@ -295,6 +296,15 @@ WRITTEN: list[tuple[Callable[..., str], tuple[Any, ...], str]] = [
 @pytest.mark.parametrize(("write", "arguments", "text"), WRITTEN)
 def test_values_are_written_for_readers(write: Callable[..., str], arguments: tuple[Any, ...], text: str) -> None:
     assert write(*arguments).replace(formats.NO_BREAK, " ") == text
+
+
+def test_alerts_come_first_and_a_long_calm_list_is_folded_away() -> None:
+    rows = [{"metric": "psi", "slice": f"feature {n:02d}", "value": n, "alert": n == 19} for n in range(20)]
+    page = Page(render_report(sample_report(monitor=rows)))
+    slices = [text for text in page.text("td") if text.startswith("feature ")]
+    assert slices == ["feature 19", *(f"feature {n:02d}" for n in range(19))]
+    assert "9 more values without an alert" in page.text("summary")
+    assert "1 of 20 watched values raised an alert." in page.text("p")
 
 
 def test_points_instead_of_money_are_written_as_counts() -> None:

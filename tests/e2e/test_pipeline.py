@@ -1,0 +1,238 @@
+"""The whole pipeline on the small shop: results, accounting, idempotence, and the same tables under another layout."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from memberlevel_spark.cli import run_job
+from tests.small_shop import BROKEN, NUM_MEMBERS
+
+pytestmark = pytest.mark.e2e
+
+TABLES = (
+    "bronze_orders",
+    "events",
+    "members",
+    "quarantine",
+    "member_days",
+    "member_levels",
+    "member_features",
+    "member_sequences",
+    "member_labels",
+    "examples",
+    "member_scores",
+    "monitor_metrics",
+)
+SECRET, RAW_MEMBER = "a key for tests only", "cx011"
+
+
+def table(spark: SparkSession, shop: Path, name: str) -> DataFrame:
+    return spark.read.format("delta").load(str(shop / "tables" / name))
+
+
+def content_hash(frame: DataFrame) -> str:
+    rows = sorted(frame.select(F.to_json(F.struct("*"))).toPandas().iloc[:, 0])
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def test_every_member_is_scored_on_every_asked_date_the_silent_ones_too(spark: SparkSession, shop: Path):
+    scores = table(spark, shop, "member_scores")
+    assert {row["as_of_date"].isoformat(): row["count"] for row in scores.groupBy("as_of_date").count().collect()} == {
+        "2024-09-28": NUM_MEMBERS,
+        "2024-10-26": NUM_MEMBERS,
+    }
+    assert scores.select("member_id").distinct().count() == NUM_MEMBERS
+
+
+def test_the_parts_of_a_score_agree_with_each_other(spark: SparkSession, shop: Path):
+    total = F.aggregate("p_level", F.lit(0.0), lambda a, b: a + b)
+    p_now = F.get("p_level", F.col("level_now"))
+    row = (
+        table(spark, shop, "member_scores")
+        .agg(
+            F.max(F.abs(total - 1)),
+            F.max(F.abs(F.col("p_up") + F.col("p_down") + p_now - 1)),
+            F.min(F.least("p_up", "p_down")),
+            F.max(F.greatest("p_up", "p_down")),
+            F.max(F.when(F.col("level_now") == 2, F.col("p_up")).otherwise(0.0)),
+        )
+        .first()
+    )
+    assert row is not None
+    assert row[0] < 1e-9 and row[1] < 1e-9 and row[2] >= 0 and row[3] <= 1 and row[4] == 0
+
+
+def test_every_rejected_row_is_in_quarantine_with_its_reason(spark: SparkSession, shop: Path):
+    rules = table(spark, shop, "quarantine").groupBy("rule").count().collect()
+    assert {row["rule"]: row["count"] for row in rules} == BROKEN
+
+
+def test_every_stage_accounts_for_its_rows(shop: Path):
+    records = [json.loads(path.read_text()) for path in (shop / "runs" / "stages").glob("*.json")]
+    assert len(records) == 13
+    for record in records:
+        parts = ("rows_out", "quarantined", "duplicates", "filtered", "aggregated")
+        assert record["rows_in"] == sum(record[part] for part in parts), record["stage"]
+
+
+def test_metrics_hold_the_model_and_its_baselines(shop: Path):
+    metrics = json.loads((shop / "metrics.json").read_text())
+    assert (metrics["test_as_of"], metrics["num_members"]) == ("2024-09-28", NUM_MEMBERS)
+    assert list(metrics["test"]) == ["model", "boosted_tree", "persistence", "majority"]
+    for values in metrics["test"].values():
+        assert set(values) == {
+            "accuracy",
+            "macro_precision",
+            "macro_recall",
+            "macro_f1",
+            "qwk",
+            "log_loss",
+            "upgrade_auc",
+            "upgrade_ap",
+            "ece",
+        }
+
+
+def test_persistence_in_the_metrics_is_the_share_that_stayed(spark: SparkSession, shop: Path):
+    labels = table(spark, shop, "member_labels").where("as_of_date = '2024-09-28'")
+    row = labels.agg(F.avg((F.col("level_now") == F.col("target_level")).cast("double"))).first()
+    metrics = json.loads((shop / "metrics.json").read_text())
+    assert row is not None and metrics["test"]["persistence"]["accuracy"] == pytest.approx(row[0], abs=1e-12)
+
+
+def test_matured_outcomes_exist_for_the_old_date_only(spark: SparkSession, shop: Path):
+    outcomes = table(spark, shop, "monitor_metrics").where("metric like 'outcome%'").select("as_of_date").distinct()
+    assert [row[0].isoformat() for row in outcomes.collect()] == ["2024-09-28"]
+
+
+def test_raw_identifiers_and_the_key_leave_ingest_nowhere(spark: SparkSession, shop: Path):
+    for name in TABLES:
+        frame = table(spark, shop, name)
+        if name.startswith("bronze") or name == "quarantine":
+            continue
+        assert frame.where(F.to_json(F.struct("*")).contains(RAW_MEMBER)).isEmpty(), name
+    files = [path for path in shop.rglob("*") if path.is_file() and "tables" not in path.parts]
+    assert files
+    for path in files:
+        content = path.read_bytes()
+        assert SECRET.encode() not in content and RAW_MEMBER.encode() not in content, path
+
+
+def test_the_report_is_one_offline_file(shop: Path):
+    html = (shop / "report.html").read_text()
+    assert "A small shop" in html and "<svg" in html and "src=" not in html
+
+
+@pytest.fixture
+def other_layout(spark: SparkSession) -> Iterator[None]:
+    before = spark.conf.get("spark.sql.shuffle.partitions")
+    spark.conf.set("spark.sql.shuffle.partitions", "5")
+    yield
+    spark.conf.set("spark.sql.shuffle.partitions", str(before))
+
+
+def test_a_second_run_with_other_shuffle_partitions_gives_the_same_tables(
+    spark: SparkSession, shop: Path, small_shop: Path, other_layout: None
+):
+    before = {name: content_hash(table(spark, shop, name)) for name in TABLES}
+    report = (shop / "metrics.json").read_bytes()
+    assert run_job("pipeline", ["--config", str(small_shop), "--set", f"output_dir={shop.parent}"]) == 0
+    assert {name: content_hash(table(spark, shop, name)) for name in TABLES} == before
+    assert (shop / "metrics.json").read_bytes() == report
+    assert len([path for path in (shop / "registry").iterdir() if path.is_dir()]) == 1
+
+
+def test_one_date_alone_rewrites_only_its_slice(spark: SparkSession, shop: Path, small_shop: Path):
+    arguments = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}", "--as-of", "2024-10-26"]
+    before = {name: content_hash(table(spark, shop, name)) for name in ("member_features", "member_scores")}
+    for stage in ("features", "score", "monitor"):
+        assert run_job(stage, arguments) == 0
+    assert {name: content_hash(table(spark, shop, name)) for name in before} == before
+
+
+def test_the_pandas_udf_gives_the_same_scores(spark: SparkSession, shop: Path, small_shop: Path):
+    key = ["member_id", "as_of_date"]
+    arrow = table(spark, shop, "member_scores").orderBy(*key).toPandas()
+    options = ["--set", f"output_dir={shop.parent}", "--set", "scoring.method=pandas_udf"]
+    bundle_of_map_in_arrow = json.loads((shop / "registry" / "champion.json").read_text())["model_version"]
+    assert run_job("score", ["--config", str(small_shop), *options]) == 0
+    pandas = table(spark, shop, "member_scores").orderBy(*key).toPandas()
+    assert set(pandas["model_version"]) == {bundle_of_map_in_arrow}
+    difference = [abs(a - b).max() for a, b in zip(arrow["p_level"].map(_array), pandas["p_level"].map(_array), strict=True)]
+    assert max(difference) <= 1e-6
+
+
+def _array(values: object):
+    import numpy as np
+
+    return np.asarray(values)
+
+
+def test_a_damaged_bundle_stops_scoring_and_leaves_the_ledger(
+    spark: SparkSession, shop: Path, small_shop: Path, capsys: pytest.CaptureFixture[str]
+):
+    version = json.loads((shop / "registry" / "champion.json").read_text())["model_version"]
+    weights = shop / "registry" / version / "model.safetensors"
+    good, before = weights.read_bytes(), content_hash(table(spark, shop, "member_scores"))
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    try:
+        assert run_job("score", ["--config", str(small_shop), "--set", f"output_dir={shop.parent}"]) == 4
+    finally:
+        weights.write_bytes(good)
+    assert "a model bundle is damaged" in capsys.readouterr().err
+    assert content_hash(table(spark, shop, "member_scores")) == before
+
+
+@pytest.mark.parametrize(
+    ("stage", "options", "code", "message"),
+    [
+        ("labels", ["--as-of", "2024-10-26"], 5, "labels are not mature for as-of dates: 2024-10-26"),
+        ("score", ["--as-of", "2024-10-25"], 4, "there are no features for as-of dates: 2024-10-25"),
+        ("features", ["--as-of", "2024-10-27"], 3, "as-of dates after the end of the data: 2024-10-27"),
+        ("score", ["--set", "levels.window_days=90"], 4, "the champion was trained for another level programme"),
+        ("evaluate", ["--set", "seed=99"], 4, "this configuration has not been trained"),
+        ("register", ["--set", "seed=99"], 4, "this configuration has not been evaluated"),
+        ("pipeline", ["--set", "timeline.validation=2024-08-30"], 5, "train labels overlap validation"),
+        ("score", ["--as-of", "2024-10-26", "--from", "2024-10-26"], 2, "give either --as-of or --from and --to"),
+        ("score", ["--from", "2024-10-26"], 2, "--from and --to belong together"),
+        ("score", ["--from", "2024-10-26", "--to", "2024-10-26", "--every", "0"], 2, "--every must be at least one day"),
+    ],
+)
+def test_a_users_mistake_ends_with_one_clear_line_and_its_exit_code(
+    shop: Path, small_shop: Path, capsys: pytest.CaptureFixture[str], stage: str, options: list[str], code: int, message: str
+):
+    assert run_job(stage, ["--config", str(small_shop), "--set", f"output_dir={shop.parent}", *options]) == code
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error and "at org." not in error
+
+
+def test_a_dry_run_shows_pinned_versions_and_writes_nothing(
+    spark: SparkSession, shop: Path, small_shop: Path, capsys: pytest.CaptureFixture[str]
+):
+    before = sorted(path for path in shop.rglob("*"))
+    arguments = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}", "--dry-run", "--as-of", "2024-10-26"]
+    assert run_job("score", arguments) == 0
+    shown = capsys.readouterr().out
+    assert "member_features@v" in shown and "writes  member_scores" in shown and "as of   2024-10-26" in shown
+    assert sorted(path for path in shop.rglob("*")) == before
+
+
+def test_a_changed_encoder_record_is_refused(shop: Path, small_shop: Path, capsys: pytest.CaptureFixture[str]):
+    path = shop / "runs" / "examples" / "encoder.json"
+    good = path.read_text()
+    arguments = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}"]
+    try:
+        path.write_text(json.dumps({**json.loads(good), "examples_version": 999}))
+        assert run_job("train", arguments) == 4
+        path.unlink()
+        assert run_job("train", arguments) == 4
+    finally:
+        path.write_text(good)
+    errors = capsys.readouterr().err
+    assert "the encoder belongs to other examples: version 999" in errors
+    assert "the encoder of the examples is missing" in errors
