@@ -64,7 +64,7 @@ def build_parser(name: str) -> argparse.ArgumentParser:
         prog=f"python -m jobs.{name}",
         description=_description(name),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Exit codes: 0 done, 1 unexpected, 2 configuration, 3 data quality, 4 artefact, 5 leakage or immature labels.",
+        epilog="Exit codes: 0 done, 1 unexpected, 2 configuration, 3 data quality, 4 artefact, 5 leakage.",
     )
     parser.add_argument(
         "--config", type=Path, required=True, help="the shop's YAML; base.yaml beside it gives the defaults"

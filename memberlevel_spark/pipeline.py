@@ -1,4 +1,4 @@
-"""The order of the stages, written once: README's table and the help of the jobs are made from it or tested against it."""
+"""The order of the stages, written once: the help of the jobs is made from it, README's table is tested against it."""
 
 import logging
 from collections.abc import Callable
@@ -83,10 +83,20 @@ STAGES = (
     ),
     Stage("train", "weights and curves in a run folder", "-", ("examples",), ("(runs/)",), "training.stage:run_train"),
     Stage(
-        "evaluate", "metrics against baselines on the test date", "-", ("examples",), ("(metrics.json)",), "evaluation.stage:run_evaluate"
+        "evaluate",
+        "metrics against baselines on the test date",
+        "-",
+        ("examples",),
+        ("(metrics.json)",),
+        "evaluation.stage:run_evaluate",
     ),
     Stage(
-        "register", "model bundle; champion only through the gate", "model version", (), ("(registry/)",), "registry.stage:run_register"
+        "register",
+        "model bundle; champion only through the gate",
+        "model version",
+        (),
+        ("(registry/)",),
+        "registry.stage:run_register",
     ),
     Stage(
         "score",

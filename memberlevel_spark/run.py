@@ -80,7 +80,7 @@ def stage_records_dir(run: Run) -> Path:
 
 
 def run_stage(name: str, function: Callable[[Run], StageResult], run: Run, number: int = 0) -> StageResult:
-    """Run one stage, hold its row accounting, write one log line and its record; ``number`` is its place in the flow."""
+    """Run one stage, hold its row accounting, write a log line and its record; ``number`` is its place in the flow."""
     started = time.monotonic()
     result = function(run)
     result.counts.require_balance(name)

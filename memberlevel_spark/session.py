@@ -31,7 +31,8 @@ def get_session(config: Config) -> SparkSession:
     zone = session.conf.get("spark.sql.session.timeZone")
     if zone != REQUIRED_ZONE:
         raise ConfigError(f"the session's time zone is not UTC: {zone}. Set spark.sql.session.timeZone=UTC.")
-    if DELTA_SETTINGS["spark.sql.extensions"] not in session.conf.get("spark.sql.extensions", "") and not _databricks():
+    extensions = session.conf.get("spark.sql.extensions", None) or ""
+    if DELTA_SETTINGS["spark.sql.extensions"] not in extensions and not _databricks():
         raise ConfigError(
             "the session has no Delta extension: spark.sql.extensions is not io.delta.sql.DeltaSparkSessionExtension."
             " Start it with --conf spark.sql.extensions and spark.sql.catalog.spark_catalog as in README, Cluster use."

@@ -9,8 +9,8 @@ MEANINGS: tuple[tuple[str, type[MemberLevelError], str], ...] = (
     (
         "CAST_INVALID_INPUT",
         DataQualityError,
-        "a value cannot be cast to the type an expression of the configuration asks for. Use try_cast in sources.*.maps,"
-        " the row is then quarantined instead",
+        "a value cannot be cast to the type an expression of the configuration asks for. Use try_cast in"
+        " sources.*.maps, the row is then quarantined instead",
     ),
     (
         "FAILED_READ_FILE",

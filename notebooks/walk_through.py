@@ -17,11 +17,11 @@ from memberlevel_spark.run import Run
 from memberlevel_spark.session import get_session
 from memberlevel_spark.tables import DeltaTables
 
-dbutils.widgets.text("config", "conf/complete_journey.yaml")  # noqa: F821
-dbutils.widgets.text("output_dir", "out")  # noqa: F821
+dbutils.widgets.text("config", "conf/complete_journey.yaml")
+dbutils.widgets.text("output_dir", "out")
 config = load_config(
-    Path(dbutils.widgets.get("config")),  # noqa: F821
-    [f"output_dir={dbutils.widgets.get('output_dir')}"],  # noqa: F821
+    Path(dbutils.widgets.get("config")),
+    [f"output_dir={dbutils.widgets.get('output_dir')}"],
 )
 stamp = {"run_id": "notebook", "fingerprint": config_fingerprint(config), "job": "walk_through"}
 tables = DeltaTables(get_session(config), str((config.shop_dir / "tables").absolute()), stamp)
@@ -37,8 +37,8 @@ run = Run(config, tables)
 
 for name in ("bronze", "silver", "member_days"):
     run_one(stage_named(name), run)
-display(tables.read("quarantine").groupBy("source", "rule").count())  # noqa: F821
-display(tables.read("member_days").orderBy("member_id", "day").limit(10))  # noqa: F821
+display(tables.read("quarantine").groupBy("source", "rule").count())
+display(tables.read("member_days").orderBy("member_id", "day").limit(10))
 
 # COMMAND ----------
 
@@ -50,8 +50,8 @@ display(tables.read("member_days").orderBy("member_id", "day").limit(10))  # noq
 
 for name in ("levels", "features", "labels", "examples"):
     run_one(stage_named(name), run)
-display(tables.read("member_levels").orderBy("member_id", "valid_from").limit(10))  # noqa: F821
-display(tables.read("member_labels").groupBy("level_now", "target_level").count())  # noqa: F821
+display(tables.read("member_levels").orderBy("member_id", "valid_from").limit(10))
+display(tables.read("member_labels").groupBy("level_now", "target_level").count())
 
 # COMMAND ----------
 
@@ -76,4 +76,4 @@ for name in ("score", "monitor", "report"):
     run_one(stage_named(name), run)
 latest: date = max(config.timeline.score)
 scores = tables.read("member_scores").where(F.col("as_of_date") == F.lit(latest))
-display(scores.orderBy(F.col("p_up").desc_nulls_last()).limit(10))  # noqa: F821
+display(scores.orderBy(F.col("p_up").desc_nulls_last()).limit(10))

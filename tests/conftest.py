@@ -44,7 +44,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def raised_errors(request: pytest.FixtureRequest) -> set[tuple[str, int]] | None:
     """File and line of every library error made so far, None when only a part of the tests runs."""
     config = request.config
-    partial = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword or config.option.markexpr
+    partial = (
+        config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword or config.option.markexpr
+    )
     return None if partial else RAISED
 
 

@@ -102,7 +102,7 @@ class SourceConfig(Model):
 
 
 class PseudonymConfig(Model):
-    """How member ids leave ingest: ``hmac_sha256`` with a key of at least 32 bytes, or ``off`` for ids that are public."""
+    """How member ids leave ingest: ``hmac_sha256`` with a key of 32 bytes or more, or ``off`` for public ids."""
 
     method: Literal["hmac_sha256", "off"]
     key: SecretStr | None = None

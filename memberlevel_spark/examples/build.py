@@ -1,7 +1,7 @@
 """Examples: encoded features joined with their label and split.
 
-In: ``member_features``, ``member_sequences``, ``member_labels``. Out: ``examples``, one row per member and labelled as-of
-date, laid out for the feed: a fixed number of files per split, each a random sample of its rows.
+In: ``member_features``, ``member_sequences``, ``member_labels``. Out: ``examples``, one row per member and labelled
+as-of date, laid out for the feed: a fixed number of files per split, each a random sample of its rows.
 """
 
 from collections.abc import Sequence

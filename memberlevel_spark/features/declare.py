@@ -44,7 +44,7 @@ def window_features(config: FeaturesConfig, measures: Sequence[str]) -> tuple[Wi
 
 
 def scalar_features(levels: LevelsConfig) -> tuple[ScalarFeature, ...]:
-    """Recency, tenure, level and how far the level metric reaches, now and by what is carried over to the label date."""
+    """Recency, tenure, level and how far the level metric reaches, now and by what is carried over."""
     higher = range(1, len(levels.programme))
     return (
         ScalarFeature("days_since_last_order", "days from the last order to the as-of date", NEVER_DAYS),

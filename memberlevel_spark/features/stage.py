@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import DataQualityError
@@ -33,8 +34,8 @@ def _require_fresh(run: Run, last_day: date | None) -> None:
     timeline = run.config.timeline
     if last_day is None or last_day < timeline.data_through - timedelta(days=timeline.max_silent_days):
         raise DataQualityError(
-            f"the events end before timeline.data_through: {last_day}, expected {timeline.data_through}. Set data_through"
-            " to the last complete day, or timeline.max_silent_days when the shop was really silent."
+            f"the events end before timeline.data_through: {last_day}, expected {timeline.data_through}. Set"
+            " data_through to the last complete day, or timeline.max_silent_days when the shop was really silent."
         )
 
 
@@ -95,7 +96,7 @@ def _require_covered(run: Run, dates: tuple[date, ...]) -> None:
         )
 
 
-def _population(members, dates: tuple[date, ...]) -> int:  # type: ignore[no-untyped-def]
+def _population(members: DataFrame, dates: tuple[date, ...]) -> int:
     """Members known on each date, summed over the dates: what features must cover."""
     known = members.groupBy("member_id").agg(F.min("valid_from").alias("known_from"))
     by_date = [F.sum((F.col("known_from") <= F.lit(day)).cast("bigint")) for day in dates]

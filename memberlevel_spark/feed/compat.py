@@ -39,10 +39,10 @@ _MODULES_THAT_USE_PARQUET = (
 
 
 class RowGroup(NamedTuple):
-    """One row group: its file, its number within the file, and its columns, each with one entry per row."""
+    """One row group: its file, its number in the file, and its columns, each with one entry per row."""
 
     path: str
-    index: int
+    number: int
     columns: dict[str, NDArray[Any]]
 
 
@@ -98,13 +98,16 @@ def _refuse_process_pool(*_: object, **__: object) -> NoReturn:
 @contextlib.contextmanager
 def _lent_names() -> Iterator[None]:
     """Lend pyarrow and numpy the names that petastorm's import statements ask for; take them back afterwards."""
-    modules = {"pyarrow.filesystem": {"LocalFileSystem": LocalFiles}, "pyarrow.hdfs": {"HadoopFileSystem": object}}
+    modules: dict[str, tuple[str, type]] = {
+        "pyarrow.filesystem": ("LocalFileSystem", LocalFiles),
+        "pyarrow.hdfs": ("HadoopFileSystem", object),
+    }
     names = [(pa.lib, "ArrowIOError", OSError), (np, "unicode_", np.str_), (np, "string_", np.bytes_)]
     lent_modules = [name for name in modules if name not in sys.modules]
     lent_names = [(owner, name, value) for owner, name, value in names if name not in vars(owner)]
     for name in lent_modules:
         module = types.ModuleType(name)
-        vars(module).update(modules[name])
+        setattr(module, *modules[name])
         sys.modules[name] = module
     for owner, name, value in lent_names:
         setattr(owner, name, value)

@@ -32,10 +32,9 @@ def column_to_numpy(name: str, column: pa.ChunkedArray) -> NDArray[Any]:
     """
     array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], type=column.type)
     values = array.flatten() if pa.types.is_list(array.type) else array
-    if array.null_count or values.null_count:
-        raise DataQualityError(
-            f"{name} holds nulls: {array.null_count + values.null_count} in one row group. Write examples without nulls."
-        )
+    num_nulls = array.null_count + (values.null_count if values is not array else 0)
+    if num_nulls:
+        raise DataQualityError(f"{name} holds nulls: {num_nulls} in one row group. Write examples without nulls.")
     values_V: NDArray[Any] = values.to_numpy(zero_copy_only=False)
     if not pa.types.is_list(array.type):
         return values_V

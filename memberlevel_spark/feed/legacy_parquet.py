@@ -1,6 +1,6 @@
 """The two classes petastorm expects from pyarrow before version 15, and the file system it opens files with.
 
-In: local paths, as petastorm hands them over. Out: footers, and row groups as Arrow tables that know where they are from.
+In: local paths, as petastorm hands them over. Out: footers, and row groups as Arrow tables that know their file.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Streams one rank's share of the examples as batches of torch tensors, and proves at each epoch's end that none is lost.
+"""Streams one rank's share of the examples as batches of tensors, and proves at each epoch's end that none is lost.
 
 In: a feed plan and a rank. Out per epoch: exactly ``plan.steps_per_epoch`` batches in an order fixed by seed and epoch:
 files in a new order, rows permuted inside each row group, batches cut across row groups, the tail padded with weight 0.
@@ -85,7 +85,7 @@ class FeedLoader:
         self._audit.finish()
 
     def _permuted(self, group: compat.RowGroup, epoch_index: int) -> Rows:
-        key = [self._seed, epoch_index, self.plan.positions[group.path], group.index]
+        key = [self._seed, epoch_index, self.plan.positions[group.path], group.number]
         order_R = np.random.default_rng(key).permutation(len(group.columns[ROW_KEY]))
         return [group.columns[name][order_R] for name in FIELD_TYPES]
 

@@ -1,6 +1,6 @@
 """Who reads what: pure integer arithmetic over the row counts of one table version's files.
 
-In: (path, rows) of every live file, from the Parquet footers. Out: for each rank its files, and how many steps all ranks
+In: (path, rows) of every live file, from the Parquet footers. Out: each rank's files, and how many steps all ranks
 make. Every row belongs to exactly one rank and is read once per epoch; every rank makes the same number of steps, so a
 collective operation never waits for a rank that has run out of rows. A rank short of rows pads its batch with rows of
 weight 0. Nothing depends on file names beyond their order, so a table written again plans the same.
@@ -90,7 +90,7 @@ def local_path(path_or_uri: str) -> str:
     path = unquote(urlsplit(path_or_uri).path) if path_or_uri.startswith("file:") else path_or_uri
     if not path.startswith("/"):
         raise ConfigError(
-            f"not a local file: {path_or_uri}. Training reads absolute paths or file: URIs; mount the store as a folder."
+            f"not a local file: {path_or_uri}. Give absolute paths or file: URIs; mount the store as a folder."
         )
     return path
 
@@ -159,8 +159,8 @@ def _check_files(files: Sequence[FileRows], filled: Sequence[FileRows], world_si
         raise ConfigError(f"fewer rows than processes: {rows} rows, {world_size} processes. Use {rows} or fewer.")
     if len(filled) < world_size:
         raise ConfigError(
-            f"more processes than files with rows: {world_size} processes, {len(filled)} of {len(files)} files have rows. "
-            f"Set training.num_processes to {len(filled)}, or examples.files_per_split to {world_size} and rebuild."
+            f"more processes than files with rows: {world_size} processes, "
+            f"{len(filled)} of {len(files)} files have rows. Set training.num_processes to {len(filled)}, or examples.files_per_split to {world_size} and rebuild."
         )
 
 

@@ -8,7 +8,7 @@ row was ingested is the time of its Delta commit.
 from importlib.resources import files
 
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -57,15 +57,14 @@ def resolve_path(name: str, path: str) -> str:
 
 def _text_schema(spark: SparkSession, source: SourceConfig, path: str) -> T.StructType:
     """The declared schema, else the header's columns as strings, with room for lines that do not parse."""
+    reader = spark.read.format(source.format).options(**source.options)
     if source.read_schema:
-        schema = T.StructType.fromDDL(source.read_schema)
-    else:
-        schema = spark.read.format(source.format).options(**source.options).load(path).schema
-    kept = [field for field in schema if field.name != CORRUPT]
+        reader = reader.schema(source.read_schema)
+    kept = [field for field in reader.load(path).schema if field.name != CORRUPT]
     return T.StructType([*kept, T.StructField(CORRUPT, T.StringType())])
 
 
-def _file_columns(source_format: str) -> list:  # type: ignore[type-arg]
+def _file_columns(source_format: str) -> list[Column]:
     if source_format not in FILE_FORMATS:
         return [F.lit(None).cast("string").alias("_file"), F.lit(None).cast("timestamp").alias("_file_ts")]
     name, modified = F.col("_metadata.file_name"), F.col("_metadata.file_modification_time")

@@ -23,7 +23,7 @@ def pseudonymiser(config: PseudonymConfig) -> Callable[[Column], Column]:
     key = _key(config)
 
     # A Python function, not an expression: Spark shows the literals of an expression in plans, logs and errors.
-    @F.pandas_udf("string")  # type: ignore[call-overload, untyped-decorator]
+    @F.pandas_udf("string")  # type: ignore[call-overload]
     def hmac_sha256(identifiers: pd.Series) -> pd.Series:
         return identifiers.map(lambda text: hmac.digest(key, text.encode(), "sha256").hex(), na_action="ignore")
 

@@ -30,9 +30,7 @@ def run_bronze(run: Run) -> StageResult:
         found = rows.select(F.lit(1)).count() if source.format not in ("csv", "json") else None
         commit = run.tables.replace(contract, rows)
         if commit.rows == 0:
-            raise DataQualityError(
-                f"source {name} has no rows: {source.path}. Check the path, or remove the source from the configuration."
-            )
+            raise DataQualityError(f"source {name} has no rows: {source.path}. Check the path, or remove the source.")
         # Text is parsed once only: a count that prunes every column would skip the parser and could differ.
         rows_in += commit.rows if found is None else found
         written[contract.name] = commit
@@ -95,7 +93,7 @@ def _require_few_quarantined(run: Run, counts: dict[tuple[str, str, str], int]) 
         if status == QUARANTINED and number > limit * total:
             raise DataQualityError(
                 f"too many rows of {source} cannot become {target}: {number:,} of {total:,} (limit {limit:.1%})."
-                f" Look at their rules with jobs.silver --set quality.max_quarantine_share=1, then mend the map or the source."
+                f" See why with jobs.silver --set quality.max_quarantine_share=1, then mend the map or the source."
             )
 
 

@@ -18,8 +18,8 @@ from memberlevel_spark.schemas import MEMBER_LEVELS
 def build_member_levels(members: DataFrame, member_days: DataFrame, rules: LevelRules, *, through: date) -> DataFrame:
     """Levels of every member from the day the shop knew them; changes after ``through`` are not decided yet.
 
-    The metric changes only when a tile enters the window (its day) and when it leaves (its day + window), so the running
-    sum over these changes is the metric on every day.
+    The metric changes only when a tile enters the window (its day) and when it leaves (its day + window), so the
+    running sum over these changes is the metric on every day.
     """
     enters = member_days.select("member_id", "day", F.col(rules.metric).alias("change"))
     leaves = enters.select(

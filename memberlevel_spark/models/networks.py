@@ -47,7 +47,8 @@ class ModelSpec:
         sizes_fit = self.num_features >= 1 and self.num_levels >= 2 and all(width >= 1 for width in self.hidden)
         if not (sizes_fit and 0 <= self.dropout < 1):
             raise ConfigError(
-                f"impossible network: {self}. Give at least 1 feature, 2 levels, widths of at least 1, dropout in [0, 1)."
+                f"impossible network: {self}. "
+                "Give at least 1 feature, 2 levels, widths of at least 1, dropout in [0, 1)."
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,7 +65,8 @@ class ModelSpec:
         names = {field.name for field in fields(cls)}
         if set(values) != names:
             raise ConfigError(
-                f"model spec has other keys than expected: {first_five(set(values) ^ names)}. Give exactly {sorted(names)}."
+                f"model spec has other keys than expected: {first_five(set(values) ^ names)}. "
+                f"Give exactly {', '.join(sorted(names))}."
             )
         return cls(**{**values, "hidden": tuple(values["hidden"])})
 

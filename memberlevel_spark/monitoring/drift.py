@@ -1,12 +1,13 @@
 """Drift of the encoded features: population stability index between training rows and scored rows.
 
-In: rows with ``features`` (array<float>). Out: row counts per feature and bin, and from two of them one PSI per feature.
+In: rows with ``features`` (array<float>). Out: row counts per feature and bin; from two of them one PSI per feature.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 # Bin edges in standard deviations of the training rows; encoded features are standardised.
@@ -20,9 +21,13 @@ Counts = Mapping[int, Sequence[int]]
 
 def count_bins(encoded: DataFrame) -> DataFrame:
     """Rows per feature position and bin: columns position, bin, rows."""
-    bins = F.transform("features", lambda x: sum((x >= F.lit(edge)).cast("int") for edge in EDGES))
+    bins = F.transform("features", _bin)
     exploded = encoded.select(F.posexplode(bins).alias("position", "bin"))
     return exploded.groupBy("position", "bin").agg(F.count("*").alias("rows"))
+
+
+def _bin(value: Column) -> Column:
+    return reduce(Column.__add__, [(value >= F.lit(edge)).cast("int") for edge in EDGES])
 
 
 def psi(expected: Sequence[int], actual: Sequence[int]) -> float:

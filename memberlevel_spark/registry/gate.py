@@ -35,7 +35,10 @@ def _verdict(name: str, model: Metrics, persistence: Metrics, *, least_gain: flo
     ours, theirs = model.get(name), persistence.get(name)
     passed = ours is not None and theirs is not None and sign * (ours - theirs) > least_gain
     allowed = f" (may lag {-least_gain:.4f})" if least_gain else ""
-    return passed, f"{name} {_shown(ours)} against persistence {_shown(theirs)}{allowed}: {'passed' if passed else 'failed'}"
+    return (
+        passed,
+        f"{name} {_shown(ours)} against persistence {_shown(theirs)}{allowed}: {'passed' if passed else 'failed'}",
+    )
 
 
 def _shown(value: float | None) -> str:

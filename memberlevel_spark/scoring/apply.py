@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from numpy.typing import NDArray
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import ArtefactError
@@ -47,7 +48,7 @@ def score_batch(batch: pa.RecordBatch, model: PackedModel) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([*[batch.column(name) for name in kept], lists], [*kept, "p_level"])
 
 
-def feature_matrix(column: pa.ListArray) -> np.ndarray:  # type: ignore[type-arg]
+def feature_matrix(column: pa.ListArray) -> NDArray[np.float32]:
     """Rows of an array column as a float32 matrix [N, F].
 
     Errors: ArtefactError for a null row: flattening would silently shift every row after it.
@@ -61,8 +62,8 @@ def feature_matrix(column: pa.ListArray) -> np.ndarray:  # type: ignore[type-arg
     return np.array(values.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(len(column), -1)
 
 
-def _pandas_udf(model: PackedModel) -> Callable[..., "F.Column"]:  # type: ignore[name-defined]
-    @F.pandas_udf("array<double>")  # type: ignore[call-overload, untyped-decorator]
+def _pandas_udf(model: PackedModel) -> Callable[..., Column]:
+    @F.pandas_udf("array<double>")  # type: ignore[call-overload]
     def probabilities(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
         for features in batches:
             matrix = np.stack(features.to_list()).astype(np.float32) if len(features) else np.empty((0, 0), np.float32)

@@ -1,8 +1,8 @@
 """What Spark ships to each rank: a callable that brings the way to this package along.
 
-Spark's Python worker finds the package (driver's path, or a zip from `--py-files`), but the process that torchrun starts
-for the rank inherits only its environment. Unpickling the entry in the worker writes the path into that environment.
-This module imports no torch: the worker only passes the entry on.
+Spark's Python worker finds the package (driver's path, or a zip from `--py-files`), but the process that torchrun
+starts for the rank inherits only its environment. Unpickling the entry in the worker writes the path into it. This
+module imports no torch: the worker only passes the entry on.
 """
 
 import os

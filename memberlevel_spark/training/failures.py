@@ -52,8 +52,9 @@ def explain(job: TrainingJob, printed: str) -> MemberLevelError:
     silent = sorted(set(range(job.world_size)) - {failure["rank"] for failure in found})
     if found and silent:
         return ArtefactError(
-            f"training failed: rank {', '.join(map(str, silent))} of {job.world_size} died or hung without an error; rank "
-            f"{found[0]['rank']} noticed: {found[0]['message']}. Look for a kill for memory on its machine and start again."
+            f"training failed: rank {', '.join(map(str, silent))} of {job.world_size} died or hung without an error; "
+            f"rank {found[0]['rank']} noticed: {found[0]['message']}. "
+            "Look for a kill for memory on its machine and start again."
         )
     message = found[0]["message"] if found else last_error_line(printed)
     return ArtefactError(

@@ -1,7 +1,7 @@
 """Starts a training run in this process, or in several processes as one Spark barrier job, and checks what it left.
 
-In: a job. Out: the run folder, written by rank 0, and what it says. Unlike the other rooms this one uses `sparkContext`:
-a barrier job needs to know how many tasks can run at once, and its processes need to find this package.
+In: a job. Out: the run folder, written by rank 0, and what it says. Unlike other rooms this one uses `sparkContext`: a
+barrier job needs to know how many tasks can run at once, and its processes need to find this package.
 """
 
 import contextlib

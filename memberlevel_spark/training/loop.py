@@ -1,6 +1,6 @@
 """The training loop, in the order it happens; every rank runs it, and only sums cross between ranks.
 
-In: a job and this process's place among the ranks. Out: the averaged weights of the best epoch, and one point per epoch.
+In: a job and this process's place among the ranks. Out: the best epoch's averaged weights, and one point per epoch.
 
 Shape legend: B rows of a rank's batch, F features, K levels.
 """
@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Never
 
 import torch
 from torch import Tensor, nn
@@ -155,7 +156,7 @@ def best_of(points: list[EpochPoint] | tuple[EpochPoint, ...]) -> EpochPoint:
 
 
 def learning_rate_at(step: int, num_steps: int, job: TrainingJob) -> float:
-    """One cycle: up in a straight line over the warm-up steps, then down along half a cosine to 0 after the last step."""
+    """One cycle: up in a straight line over the warm-up steps, then down half a cosine to 0 after the last step."""
     warmup_steps = round(job.warmup_share * num_steps)
     if step < warmup_steps:
         return job.learning_rate * (step + 1) / warmup_steps
@@ -183,7 +184,7 @@ def _open_feed(job: TrainingJob, paths: tuple[str, ...], ranks: Ranks) -> FeedLo
     return FeedLoader(plan, ranks.rank, num_features=job.model.num_features, seed=job.seed)
 
 
-def _progress_bar(num_steps: int, ranks: Ranks) -> "tqdm[None]":
+def _progress_bar(num_steps: int, ranks: Ranks) -> "tqdm[Never]":
     on_terminal = ranks.rank == 0 and sys.stderr.isatty()
     return tqdm(total=num_steps, unit="step", desc="training", disable=not on_terminal)
 

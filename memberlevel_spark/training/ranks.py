@@ -31,7 +31,7 @@ class Ranks:
         if self.world_size == 1:
             return network
         on_gpu = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(network, device_ids=on_gpu, broadcast_buffers=False)
+        return DistributedDataParallel(network, device_ids=on_gpu)
 
     def total(self, *sums: float) -> list[float]:
         """Add each number up over the ranks, in float64; every rank gets the same result."""

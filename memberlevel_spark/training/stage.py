@@ -35,7 +35,7 @@ def run_train(run: Run) -> StageResult:
     counts = {row["split"]: row["count"] for row in rows}
     best = min(json.loads((folder / "curves.json").read_text("utf-8")), key=lambda epoch: epoch["validation_log_loss"])
     note = (
-        f"{run.config.model.name}, {counts['train']:,} training rows, {job.world_size} rank(s) {run.config.training.how},"
+        f"{run.config.model.name}, {counts['train']:,} rows, {job.world_size} rank(s) {run.config.training.how},"
         f" best epoch {best['epoch']}: validation log-loss {best['validation_log_loss']:.4f}"
     )
     return StageResult(RowCounts(counts["train"], counts["train"]), {"examples": version}, {}, note)
@@ -77,8 +77,8 @@ def trained_files(run: Run) -> dict[str, bytes]:
     missing = [name for name in (*BUNDLED, RUN_RECORD) if not (folder / name).is_file()]
     if missing:
         raise ArtefactError(
-            f"this configuration has not been trained: {folder} lacks {', '.join(missing)}. Run the stage train with the"
-            " same --config and --set."
+            f"this configuration has not been trained: {folder} lacks {', '.join(missing)}. Run the stage train with"
+            " the same --config and --set."
         )
     return {name: (folder / name).read_bytes() for name in BUNDLED}
 

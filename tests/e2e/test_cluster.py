@@ -47,7 +47,9 @@ def submit(job: str, archive: Path, arguments: list[str]) -> subprocess.Complete
     return subprocess.run(command, env=environment, cwd=archive.parent, capture_output=True, text=True, timeout=300)
 
 
-def test_scoring_on_other_processes_gives_the_same_table(spark: SparkSession, shop: Path, small_shop: Path, tmp_path: Path):
+def test_scoring_on_other_processes_gives_the_same_table(
+    spark: SparkSession, shop: Path, small_shop: Path, tmp_path: Path
+):
     path = str(shop / "tables" / "member_scores")
     before = sorted(spark.read.format("delta").load(path).toPandas().astype(str).apply(tuple, axis=1))
     done = submit("score", library_zip(tmp_path), ["--config", str(small_shop), "--set", f"output_dir={shop.parent}"])

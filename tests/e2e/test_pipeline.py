@@ -163,7 +163,9 @@ def test_the_pandas_udf_gives_the_same_scores(spark: SparkSession, shop: Path, s
     assert run_job("score", ["--config", str(small_shop), *options]) == 0
     pandas = table(spark, shop, "member_scores").orderBy(*key).toPandas()
     assert set(pandas["model_version"]) == {bundle_of_map_in_arrow}
-    difference = [abs(a - b).max() for a, b in zip(arrow["p_level"].map(_array), pandas["p_level"].map(_array), strict=True)]
+    difference = [
+        abs(a - b).max() for a, b in zip(arrow["p_level"].map(_array), pandas["p_level"].map(_array), strict=True)
+    ]
     assert max(difference) <= 1e-6
 
 
@@ -200,11 +202,22 @@ def test_a_damaged_bundle_stops_scoring_and_leaves_the_ledger(
         ("pipeline", ["--set", "timeline.validation=2024-08-30"], 5, "train labels overlap validation"),
         ("score", ["--as-of", "2024-10-26", "--from", "2024-10-26"], 2, "give either --as-of or --from and --to"),
         ("score", ["--from", "2024-10-26"], 2, "--from and --to belong together"),
-        ("score", ["--from", "2024-10-26", "--to", "2024-10-26", "--every", "0"], 2, "--every must be at least one day"),
+        (
+            "score",
+            ["--from", "2024-10-26", "--to", "2024-10-26", "--every", "0"],
+            2,
+            "--every must be at least one day",
+        ),
     ],
 )
 def test_a_users_mistake_ends_with_one_clear_line_and_its_exit_code(
-    shop: Path, small_shop: Path, capsys: pytest.CaptureFixture[str], stage: str, options: list[str], code: int, message: str
+    shop: Path,
+    small_shop: Path,
+    capsys: pytest.CaptureFixture[str],
+    stage: str,
+    options: list[str],
+    code: int,
+    message: str,
 ):
     assert run_job(stage, ["--config", str(small_shop), "--set", f"output_dir={shop.parent}", *options]) == code
     error = capsys.readouterr().err
@@ -215,7 +228,15 @@ def test_a_dry_run_shows_pinned_versions_and_writes_nothing(
     spark: SparkSession, shop: Path, small_shop: Path, capsys: pytest.CaptureFixture[str]
 ):
     before = sorted(path for path in shop.rglob("*"))
-    arguments = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}", "--dry-run", "--as-of", "2024-10-26"]
+    arguments = [
+        "--config",
+        str(small_shop),
+        "--set",
+        f"output_dir={shop.parent}",
+        "--dry-run",
+        "--as-of",
+        "2024-10-26",
+    ]
     assert run_job("score", arguments) == 0
     shown = capsys.readouterr().out
     assert "member_features@v" in shown and "writes  member_scores" in shown and "as of   2024-10-26" in shown

@@ -136,11 +136,11 @@ def test_the_fit_does_not_depend_on_partitions_and_json_keeps_it(spark: SparkSes
 
 def test_an_encoder_refuses_rows_without_its_columns_no_rows_and_damaged_json(spark: SparkSession):
     encoder = Encoder(INPUTS, 2, (0.0, 0.0), (1.0, 1.0))
-    with pytest.raises(ArtefactError, match="features the model was trained on are missing: a. Train"):
+    with pytest.raises(ArtefactError, match=r"features the model was trained on are missing: a. Train"):
         encoder.require_columns(spark.createDataFrame([(1,)], "x int"))
-    with pytest.raises(ArtefactError, match="no training rows to fit the encoder on"):
+    with pytest.raises(ArtefactError, match=r"no training rows to fit the encoder on"):
         Encoder.fit(encoder_rows(spark).limit(0), INPUTS, 2)
-    with pytest.raises(ArtefactError, match="an encoder cannot be read"):
+    with pytest.raises(ArtefactError, match=r"an encoder cannot be read"):
         Encoder.from_json("{}")
 
 
@@ -157,7 +157,9 @@ def test_examples_are_split_by_date_and_laid_out_the_same_for_any_partitioning(s
     encoder = Encoder(INPUTS, 3, (0.0, 0.0), (1.0, 1.0))
 
     def layout(partitions: int) -> list[tuple[object, ...]]:
-        labelled = join_labels(frame.repartition(partitions).dropDuplicates(["member_id", "as_of_date"]), labels.distinct(), split)
+        labelled = join_labels(
+            frame.repartition(partitions).dropDuplicates(["member_id", "as_of_date"]), labels.distinct(), split
+        )
         examples = build_examples(labelled, encoder, files_per_split=3)
         return [(r.file, r.split, r.row_key) for r in examples.withColumn("file", F.spark_partition_id()).collect()]
 
@@ -167,7 +169,11 @@ def test_examples_are_split_by_date_and_laid_out_the_same_for_any_partitioning(s
 
 def test_the_model_reads_windows_scalars_and_weekly_sums_in_declared_order():
     levels = LevelsConfig.model_validate(
-        {"metric": "num_orders", "window_days": 5, "programme": [{"name": "a", "at_least": 0}, {"name": "b", "at_least": 2}]}
+        {
+            "metric": "num_orders",
+            "window_days": 5,
+            "programme": [{"name": "a", "at_least": 0}, {"name": "b", "at_least": 2}],
+        }
     )
     inputs = model_inputs((WindowFeature("num_orders", "sum", 7),), levels, ("num_orders",), 2)
     assert [item.name for item in inputs] == [

@@ -116,7 +116,9 @@ def test_leading_zeros_and_numbers_never_meet(spark: SparkSession):
 
 def test_the_json_line_that_is_cut_off_is_kept_and_quarantined(spark: SparkSession, tmp_path: Path):
     (tmp_path / "a.json").write_text('{"id": "1", "who": "m"}\n{"id": "2", "wh\n{"id": "3", "who": "m"}\n')
-    source = SourceConfig.model_validate({"format": "json", "path": str(tmp_path), "schema": "id string, who string", "maps": [products_map()]})
+    source = SourceConfig.model_validate(
+        {"format": "json", "path": str(tmp_path), "schema": "id string, who string", "maps": [products_map()]}
+    )
     rows = read_source(spark, "lines", source)
     frame = map_rows(rows, "lines", MapConfig.model_validate(products_map() | {"where": "who = 'm'"}))
     assert sorted((row.status, row.raw) for row in frame.collect()) == [
@@ -133,7 +135,9 @@ def products_map() -> dict[str, object]:
 def test_a_csv_line_with_too_few_fields_is_quarantined_and_a_quoted_newline_is_not(spark: SparkSession, tmp_path: Path):
     (tmp_path / "a.csv").write_text('id,who\n1,"two\nlines"\n2\n3,m\n')
     options = {"header": "true", "multiLine": "true"}
-    source = SourceConfig.model_validate({"format": "csv", "path": str(tmp_path), "options": options, "maps": [products_map()]})
+    source = SourceConfig.model_validate(
+        {"format": "csv", "path": str(tmp_path), "options": options, "maps": [products_map()]}
+    )
     frame = map_rows(read_source(spark, "lines", source), "lines", MapConfig.model_validate(products_map()))
     got = {(row.product_id, row.category, row.status) for row in frame.collect()}
     assert got == {("1", "two\nlines", "good"), ("2", None, "quarantined"), ("3", "m", "good")}
@@ -147,7 +151,7 @@ def test_a_column_the_source_lacks_is_named_with_those_it_has(spark: SparkSessio
 
 def test_a_map_without_a_required_column_or_with_an_unknown_one_is_refused(spark: SparkSession):
     columns = {name: value for name, value in EVENTS.columns.items() if name != "event_ts"} | {"colour": "id"}
-    with pytest.raises(ConfigError, match="wrong columns: missing event_ts; unknown colour. It may give: event_id"):
+    with pytest.raises(ConfigError, match=r"wrong columns: missing event_ts; unknown colour. It may give: event_id"):
         map_rows(bronze(spark), "shop", EVENTS.model_copy(update={"columns": columns}))
 
 
@@ -155,7 +159,7 @@ def test_a_path_that_is_not_there_and_a_package_that_is_not_installed_are_named(
     source = SourceConfig.model_validate({"format": "csv", "path": "/nowhere/x.csv", "maps": [products_map()]})
     with pytest.raises(ConfigError, match=r"source orders cannot be read: /nowhere/x.csv \(PATH_NOT_FOUND\)"):
         read_source(spark, "orders", source)
-    with pytest.raises(ConfigError, match="needs a Python package that is not installed: no_such_package"):
+    with pytest.raises(ConfigError, match=r"needs a Python package that is not installed: no_such_package"):
         resolve_path("orders", "package://no_such_package/x.csv")
 
 
@@ -171,7 +175,9 @@ def test_members_are_everybody_with_a_profile_or_an_event_and_attributes_of_a_da
         ],
         columns,
     )
-    seen = spark.createDataFrame([("a", date(2024, 1, 5)), ("b", date(2024, 1, 7)), ("b", date(2024, 1, 9))], "member_id string, day date")
+    seen = spark.createDataFrame(
+        [("a", date(2024, 1, 5)), ("b", date(2024, 1, 7)), ("b", date(2024, 1, 9))], "member_id string, day date"
+    )
     rows = build_members(given, seen, pseudonym=lambda column: column).orderBy("member_id", "valid_from").collect()
     assert [tuple(row) for row in rows] == [
         ("a", date(2024, 1, 1), date(2024, 2, 1), {"age": "30", "city": "Ulm"}),
@@ -188,15 +194,20 @@ def test_a_product_is_one_row_and_its_first_name_does_not_depend_on_order(spark:
 
 def test_pseudonyms_are_hmac_sha256_and_null_stays_null(spark: SparkSession):
     config = PseudonymConfig.model_validate({"method": "hmac_sha256", "key": "k" * 32})
-    frame = spark.createDataFrame([("Müller",), (None,)], "id string").select(pseudonymiser(config)(F.col("id")).alias("p"))
+    frame = spark.createDataFrame([("Müller",), (None,)], "id string").select(
+        pseudonymiser(config)(F.col("id")).alias("p")
+    )
     # From `printf 'Müller' | openssl dgst -sha256 -hmac kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk`.
-    assert [row.p for row in frame.collect()] == ["4828fffa825e470c9149a9d4de6d7afc386de1cc9a1ea62bf2a8228d74cfdc09", None]
+    assert [row.p for row in frame.collect()] == [
+        "4828fffa825e470c9149a9d4de6d7afc386de1cc9a1ea62bf2a8228d74cfdc09",
+        None,
+    ]
 
 
 def test_a_short_or_missing_key_is_refused(tmp_path: Path):
-    with pytest.raises(ConfigError, match="the pseudonym key is too short: 3 bytes, at least 32"):
+    with pytest.raises(ConfigError, match=r"the pseudonym key is too short: 3 bytes, at least 32"):
         pseudonymiser(PseudonymConfig.model_validate({"method": "hmac_sha256", "key": "abc"}))
-    with pytest.raises(ConfigError, match="the pseudonym key file is missing"):
+    with pytest.raises(ConfigError, match=r"the pseudonym key file is missing"):
         pseudonymiser(PseudonymConfig(method="hmac_sha256", key_file=tmp_path / "key"))
 
 

@@ -23,7 +23,8 @@ def day(offset: int) -> date:
 
 
 def test_a_tile_counts_orders_once_sums_their_lines_and_counts_activities(spark: SparkSession):
-    columns = "member_id string, day date, event_id string, event_type string, order_id string, quantity long, amount_cents long, discount_cents long"
+    columns = "member_id string, day date, event_id string, event_type string, order_id string,"
+    columns += " quantity long, amount_cents long, discount_cents long"
     events = spark.createDataFrame(
         [
             ("a", DAY, "e1", "order", "o1", 2, 100, 5),
@@ -52,7 +53,10 @@ def members(spark: SparkSession, *rows: tuple[str, date]) -> DataFrame:
 
 def test_a_level_is_held_from_the_day_the_window_reaches_it_to_the_day_the_tile_leaves_the_window(spark: SparkSession):
     levels = build_member_levels(
-        members(spark, ("a", DAY), ("silent", day(2))), tiles(spark, [("a", day(3), 100), ("a", day(5), 200)]), RULES, through=day(30)
+        members(spark, ("a", DAY), ("silent", day(2))),
+        tiles(spark, [("a", day(3), 100), ("a", day(5), 200)]),
+        RULES,
+        through=day(30),
     )
     assert [tuple(row) for row in levels.orderBy("member_id", "valid_from").collect()] == [
         ("a", DAY, day(3), 0, 0),
@@ -71,11 +75,15 @@ def test_a_change_after_the_end_of_the_data_is_not_decided(spark: SparkSession):
 
 def test_the_replay_equals_a_day_by_day_sum_for_random_histories(spark: SparkSession):
     rng = random.Random(5)
-    histories = {f"m{i}": {rng.randrange(40): rng.randrange(-50, 250) for _ in range(rng.randrange(9))} for i in range(60)}
+    histories = {
+        f"m{i}": {rng.randrange(40): rng.randrange(-50, 250) for _ in range(rng.randrange(9))} for i in range(60)
+    }
     rows = [(name, day(offset), cents) for name, history in histories.items() for offset, cents in history.items()]
     known = members(spark, *[(name, DAY) for name in histories])
     levels = build_member_levels(known, tiles(spark, rows), RULES, through=day(60))
-    asked = spark.createDataFrame([(name, day(t)) for name in histories for t in range(61)], "member_id string, on date")
+    asked = spark.createDataFrame(
+        [(name, day(t)) for name in histories for t in range(61)], "member_id string, on date"
+    )
     got = {(row.member_id, row.on): row.level for row in levels_on(levels, asked, "on").collect()}
     expected = {
         (name, day(t)): RULES.level_of(sum(cents for offset, cents in history.items() if t - 10 < offset <= t))

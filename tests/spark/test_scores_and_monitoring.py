@@ -54,7 +54,8 @@ def encoded(spark: SparkSession, rows: int) -> DataFrame:
 def test_both_spark_paths_and_the_driver_give_the_same_probabilities(spark: SparkSession):
     model, frame = packed(), encoded(spark, 700).repartition(3)
     paths = [
-        apply_model(frame, model, method=method).orderBy("member_id").toPandas() for method in ("map_in_arrow", "pandas_udf")
+        apply_model(frame, model, method=method).orderBy("member_id").toPandas()
+        for method in ("map_in_arrow", "pandas_udf")
     ]
     matrix = np.array(frame.orderBy("member_id").toPandas()["features"].to_list(), dtype=np.float32)
     direct = predict(model, matrix)
@@ -87,7 +88,9 @@ def test_bins_are_closed_on_the_left_and_drift_is_named_by_feature(spark: SparkS
     frame = spark.createDataFrame([(row,) for row in values], "features array<float>")
     got = {(r.position, r.bin): r.rows for r in count_bins(frame).collect()}
     assert got == {(0, 0): 1, (0, 1): 1, (0, NUM_BINS - 1): 1, (1, 4): 3}
-    drift = drift_by_feature({0: [3] + [0] * 7, 1: [3] + [0] * 7}, {0: [9] + [0] * 7, 1: [0] * 7 + [3]}, ["same", "moved"])
+    drift = drift_by_feature(
+        {0: [3] + [0] * 7, 1: [3] + [0] * 7}, {0: [9] + [0] * 7, 1: [0] * 7 + [3]}, ["same", "moved"]
+    )
     assert drift["same"] == 0 and drift["moved"] > 0.2
 
 
@@ -113,7 +116,8 @@ def test_outcomes_appear_only_for_members_with_a_mature_label(spark: SparkSessio
 
 
 def test_movers_are_likeliest_first_and_say_what_is_missing_to_the_next_level(spark: SparkSession):
-    columns = "member_id string, as_of_date date, level_metric_now long, level_metric_carry_over long, to_level_1_carry_over long, to_level_2_carry_over long"
+    columns = "member_id string, as_of_date date, level_metric_now long, level_metric_carry_over long,"
+    columns += " to_level_1_carry_over long, to_level_2_carry_over long"
     features = spark.createDataFrame([(m, DAY, 5, 4, 10, 20) for m in "abc"], columns)
     rows = movers(build_scores(predicted(spark), "m1"), features, probability="p_up", limit=5).collect()
     assert [(r.member_id, r.to_next) for r in rows] == [("b", 20), ("a", 10)]
@@ -132,5 +136,7 @@ def test_weekly_history_counts_each_day_in_one_week_and_each_member_in_one_level
 
 def test_a_probability_mass_never_exceeds_one(spark: SparkSession):
     third = [1 / 3 + 1e-16, 1 / 3, 1 / 3]
-    frame = spark.createDataFrame([("a", DAY, -1, third)], "member_id string, as_of_date date, level_now int, p_level array<double>")
+    frame = spark.createDataFrame(
+        [("a", DAY, -1, third)], "member_id string, as_of_date date, level_now int, p_level array<double>"
+    )
     assert build_scores(frame, "m1").select(F.max("p_up")).collect()[0][0] <= 1.0

@@ -68,7 +68,7 @@ def test_a_row_outside_the_slice_is_refused_and_nothing_changes(tables: DeltaTab
 
 def test_a_null_in_a_required_column_is_refused(tables: DeltaTables):
     # Delta raises it as a bare Java error, which `spark_errors.explain` translates.
-    with pytest.raises(Py4JJavaError, match="DELTA_NOT_NULL_CONSTRAINT_VIOLATED"):
+    with pytest.raises(Py4JJavaError, match=r"DELTA_NOT_NULL_CONSTRAINT_VIOLATED"):
         tables.replace(CONTRACT, frame(tables, (None, MONDAY, 1)))
 
 
@@ -87,15 +87,19 @@ def test_a_missing_table_says_which_stage_to_run(tables: DeltaTables):
 
 def test_a_frame_that_does_not_follow_the_contract_is_refused(tables: DeltaTables):
     wrong = T.StructType([*CONTRACT.schema.fields[:2], optional("n", STRING)])
-    with pytest.raises(ArtefactError, match="does not fit the contract of things: n int, n string"):
+    with pytest.raises(ArtefactError, match=r"does not fit the contract of things: n int, n string"):
         tables.replace(CONTRACT, frame(tables, ("a", MONDAY, "1"), schema=wrong))
 
 
 def test_new_columns_need_a_rebuild_of_the_whole_table(tables: DeltaTables):
     tables.replace(CONTRACT, frame(tables, ("a", MONDAY, 1)))
-    wider = TableContract("things", CONTRACT.key, T.StructType([*CONTRACT.schema.fields, optional("m", INT)]), ("as_of_date",))
+    wider = TableContract(
+        "things", CONTRACT.key, T.StructType([*CONTRACT.schema.fields, optional("m", INT)]), ("as_of_date",)
+    )
     rows = frame(tables, ("a", MONDAY, 1, 2), schema=wider.schema)
-    with pytest.raises(ArtefactError, match="other columns than this configuration makes: things differs in m. Rebuild"):
+    with pytest.raises(
+        ArtefactError, match=r"other columns than this configuration makes: things differs in m. Rebuild"
+    ):
         tables.replace_slice(wider, rows, {"as_of_date": [MONDAY]})
     tables.replace(wider, rows)
     assert content(tables) == [("a", MONDAY, 1, 2)]
@@ -115,5 +119,5 @@ def test_a_table_with_deletion_vectors_is_not_read_as_plain_parquet(tables: Delt
     written = tables.replace(CONTRACT, frame(tables, ("a", MONDAY, 1)))
     path = tables.path("things").replace("`", "")
     tables.spark.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('delta.enableDeletionVectors' = true)")
-    with pytest.raises(ArtefactError, match="things uses deletionVectors. Run REORG TABLE"):
+    with pytest.raises(ArtefactError, match=r"things uses deletionVectors. Run REORG TABLE"):
         tables.live_files("things", written.version, "x=1")

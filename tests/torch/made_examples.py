@@ -16,7 +16,7 @@ NUM_FEATURES, NUM_LEVELS = 6, 3
 
 
 def examples_table(first_key: int, num_rows: int, *, num_features: int = NUM_FEATURES) -> pa.Table:
-    """Rows that a linear rule separates: the level follows from the first two features. Keys count up from first_key."""
+    """Rows that a linear rule separates: the first two features give the level. Keys count up from first_key."""
     features = np.random.default_rng(first_key).normal(size=(num_rows, num_features)).astype(np.float32)
     level = np.digitize(features[:, 0] + features[:, 1 % num_features], [-0.7, 0.7]).astype(np.int32)
     offsets = pa.array(np.arange(num_rows + 1, dtype=np.int32) * num_features)

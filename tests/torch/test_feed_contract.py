@@ -1,4 +1,4 @@
-"""The contract: examples that cannot be trained on are refused before the first step, with field, found and expected."""
+"""The contract: examples that cannot be trained on are refused before the first step: field, found, expected."""
 
 from pathlib import Path
 

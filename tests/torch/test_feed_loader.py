@@ -1,4 +1,4 @@
-"""The loader: every row once per epoch, in a known order, and an audit that cannot be fooled by a reader that loses rows."""
+"""The loader: every row once per epoch, in a known order, and an audit that notices a reader that loses rows."""
 
 import subprocess
 import sys
@@ -229,7 +229,7 @@ def test_only_the_fields_asked_for_are_read_and_nothing_is_printed(
     paths = write_examples(tmp_path, [20, 20], row_group_rows=10)
     for pool in ("thread", "dummy"):
         with compat.open_row_groups(paths, list(FIELD_TYPES), pool=pool) as groups:
-            found = [(group.path, group.index, sorted(group.columns)) for group in groups]
+            found = [(group.path, group.number, sorted(group.columns)) for group in groups]
         assert found == [(path, index, sorted(FIELD_TYPES)) for path in paths for index in (0, 1)]
     assert capfd.readouterr() == ("", "")
 

@@ -299,8 +299,8 @@ def test_a_rank_that_left_nothing_is_named_when_the_other_noticed(tmp_path: Path
     error = explain(pair, "pages of stack")
     assert type(error) is ArtefactError
     assert str(error) == (
-        "training failed: rank 1 of 2 died or hung without an error; rank 0 noticed: RuntimeError: Connection closed by "
-        "peer. Look for a kill for memory on its machine and start again."
+        "training failed: rank 1 of 2 died or hung without an error; rank 0 noticed: RuntimeError: Connection closed "
+        "by peer. Look for a kill for memory on its machine and start again."
     )
 
 
@@ -332,7 +332,7 @@ def test_without_any_word_from_a_rank_the_last_error_line_of_its_output_is_told(
 def test_a_killed_rank_is_found_in_the_summary_that_torchrun_prints() -> None:
     printed = (
         "E1123 api.py:1002] failed (exitcode: -9) local_rank: 0 (pid: 16554) of binary: python\n"
-        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:\n====\nRoot Cause (first observed failure):\n"
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:\n====\nRoot Cause:\n"
         "[0]:\n  time      : now\n  rank      : 1 (local_rank: 0)\n  exitcode  : -9 (pid: 16554)\n"
         "  error_file: <N/A>\n  traceback : Signal 9 (SIGKILL) received by PID 16554\n"
         "RuntimeError: TorchDistributor failed during training.\n"

@@ -47,7 +47,11 @@ def test_a_missing_file_names_the_files_that_are_there():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [1", "not valid YAML"), ("seed: 1\nseed: 2\n", "key given twice: seed"), ("- 1\n", "must hold keys and values")],
+    [
+        ("a: [1", "not valid YAML"),
+        ("seed: 1\nseed: 2\n", "key given twice: seed"),
+        ("- 1\n", "must hold keys and values"),
+    ],
 )
 def test_a_file_that_is_not_a_configuration_is_refused(tmp_path: Path, text: str, message: str):
     (tmp_path / "base.yaml").write_text((CONF / "base.yaml").read_text())

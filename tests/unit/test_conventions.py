@@ -1,4 +1,4 @@
-"""The house rules that a test can hold: who imports what, sizes, the flow table, every error message raised somewhere."""
+"""The house rules that a test can hold: who imports what, sizes, the flow table, every error raised somewhere."""
 
 import ast
 import re
@@ -13,14 +13,21 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "memberlevel_spark"
 SOURCES = sorted(LIBRARY.rglob("*.py"))
 SPARK_FREE = ("timeline.py", "errors.py", "config/", "levels/rules.py", "features/declare.py", "features/kernel.py")
-SPARK_FREE += ("evaluation/metrics.py", "evaluation/baselines.py", "registry/bundle.py", "registry/gate.py", "feed/plan.py")
+SPARK_FREE += (
+    "evaluation/metrics.py",
+    "evaluation/baselines.py",
+    "registry/bundle.py",
+    "registry/gate.py",
+    "feed/plan.py",
+)
 TORCH_ROOMS = ("models/", "training/", "feed/", "scoring/predictor.py")
 SESSION_USERS = ("session.py", "training/launch.py", "training/entry.py")
 # The functions and files that read the clock or collect are stages and what they call; builders are all the rest.
 BUILDERS = sorted(
     path
     for path in SOURCES
-    if re.search(r"^def build_", path.read_text(encoding="utf-8"), re.MULTILINE) and path.name not in ("stage.py", "cli.py")
+    if re.search(r"^def build_", path.read_text(encoding="utf-8"), re.MULTILINE)
+    and path.name not in ("stage.py", "cli.py")
 )
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 70, 6
 

@@ -82,7 +82,13 @@ def batch(days: list[list[int] | None], known: list[int]) -> pa.RecordBatch:
 
 def test_silent_members_get_zeros_and_members_not_known_yet_get_no_row():
     out = compute_batch(batch([None, [10, 20], []], [0, 21, 60]), PLAN).to_pylist()
-    assert [(row["member_id"], row["as_of_day"]) for row in out] == [("m0", 20), ("m0", 33), ("m0", 59), ("m1", 33), ("m1", 59)]
+    assert [(row["member_id"], row["as_of_day"]) for row in out] == [
+        ("m0", 20),
+        ("m0", 33),
+        ("m0", 59),
+        ("m1", 33),
+        ("m1", 59),
+    ]
     assert set(out[0]["values"][:-2]) == {0} and out[0]["values"][-2:] == [-1, -1]
     assert out[3]["values"] == [0, 0, 2, 0, 0, 2, 0, 0, 2, 0, 0, 2, 13, 23]
     assert (out[3]["metric_now"], out[3]["metric_carry_over"]) == (2, 0)

@@ -21,7 +21,9 @@ CONFIG = LevelsConfig.model_validate(
 RULES = LevelRules.of(CONFIG, MEASURES)
 
 
-@pytest.mark.parametrize(("value", "level"), [(-5, 0), (0, 0), (19999, 0), (20000, 1), (49999, 1), (50000, 2), (10**12, 2)])
+@pytest.mark.parametrize(
+    ("value", "level"), [(-5, 0), (0, 0), (19999, 0), (20000, 1), (49999, 1), (50000, 2), (10**12, 2)]
+)
 def test_a_level_is_held_from_its_threshold_on(value: int, level: int):
     assert RULES.level_of(value) == level
 

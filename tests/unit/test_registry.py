@@ -9,7 +9,13 @@ from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.registry.bundle import load_bundle, publish, read_alias, write_alias
 from memberlevel_spark.registry.gate import decide
 
-FILES = {"model.safetensors": b"w", "model.json": b"{}", "encoder.json": b"{}", "levels.json": b"{}", "lineage.json": b"1"}
+FILES = {
+    "model.safetensors": b"w",
+    "model.json": b"{}",
+    "encoder.json": b"{}",
+    "levels.json": b"{}",
+    "lineage.json": b"1",
+}
 GOOD = {"accuracy": 0.9, "macro_f1": 0.8, "log_loss": 0.3}
 PERSISTENCE = {"accuracy": 0.8, "macro_f1": 0.7, "log_loss": 0.6}
 
@@ -26,14 +32,14 @@ def test_a_bundle_comes_back_whole_and_the_same_model_is_one_bundle(tmp_path: Pa
 def test_a_changed_a_missing_or_an_added_file_is_named(tmp_path: Path, name: str):
     version = publish(tmp_path, FILES)
     (tmp_path / version / name).write_bytes(b"X")
-    with pytest.raises(ArtefactError, match=f"a model bundle is damaged: {version}, files {name}"):
+    with pytest.raises(ArtefactError, match=rf"a model bundle is damaged: {version}, files {name}"):
         load_bundle(tmp_path, version)
     (tmp_path / version / name).unlink()
-    with pytest.raises(ArtefactError, match=f"files {name}"):
+    with pytest.raises(ArtefactError, match=rf"files {name}"):
         load_bundle(tmp_path, version)
     (tmp_path / version / name).write_bytes(FILES[name])
     (tmp_path / version / "extra.pkl").write_bytes(b"")
-    with pytest.raises(ArtefactError, match="files extra.pkl"):
+    with pytest.raises(ArtefactError, match=r"files extra.pkl"):
         load_bundle(tmp_path, version)
 
 
@@ -41,12 +47,12 @@ def test_a_manifest_that_was_rewritten_with_the_weights_is_refused_too(tmp_path:
     version, other = publish(tmp_path, FILES), publish(tmp_path, {**FILES, "model.json": b"[]"})
     for path in (tmp_path / other).iterdir():
         (tmp_path / version / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(ArtefactError, match="of another version"):
+    with pytest.raises(ArtefactError, match=r"of another version"):
         load_bundle(tmp_path, version)
 
 
 def test_a_missing_bundle_is_an_error(tmp_path: Path):
-    with pytest.raises(ArtefactError, match="there is no model bundle"):
+    with pytest.raises(ArtefactError, match=r"there is no model bundle"):
         load_bundle(tmp_path, "m0")
 
 

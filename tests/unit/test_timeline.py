@@ -1,6 +1,7 @@
 """The boundary days of every window, in plain dates."""
 
 from datetime import date, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,9 @@ def test_a_lookback_ends_with_the_as_of_date_and_leaves_the_day_n_days_before_ou
     assert date(2024, 3, 11) not in window
 
 
-@pytest.mark.parametrize(("gap", "first", "last"), [(0, date(2024, 3, 11), date(2024, 4, 7)), (2, date(2024, 3, 13), date(2024, 4, 9))])
+@pytest.mark.parametrize(
+    ("gap", "first", "last"), [(0, date(2024, 3, 11), date(2024, 4, 7)), (2, date(2024, 3, 13), date(2024, 4, 9))]
+)
 def test_a_label_window_starts_the_day_after_the_gap_and_is_a_horizon_long(gap: int, first: date, last: date):
     window = LabelWindow(gap, 28).of(AS_OF)
     one = timedelta(days=1)
@@ -54,7 +57,7 @@ def test_every_keeps_its_step_and_never_leaves_the_range(span: int, step: int):
     first = AS_OF - timedelta(days=span)
     dates = every(first, AS_OF, step)
     assert dates[-1] == AS_OF and dates[0] >= first and (dates[0] - first).days < step
-    assert {(b - a).days for a, b in zip(dates, dates[1:], strict=False)} <= {step}
+    assert {(b - a).days for a, b in pairwise(dates)} <= {step}
 
 
 def test_an_embargo_of_exactly_the_reach_is_enough_and_a_day_less_is_not():
@@ -62,7 +65,9 @@ def test_an_embargo_of_exactly_the_reach_is_enough_and_a_day_less_is_not():
     split = Split((date(2024, 1, 1),), (date(2024, 1, 29),), (date(2024, 2, 26),))
     split.require_embargo(label)
     tight = Split((date(2024, 1, 1),), (date(2024, 1, 28),), (date(2024, 2, 26),))
-    with pytest.raises(LeakageError, match="train labels overlap validation: as-of 2024-01-01 is labelled through 2024-01-29"):
+    with pytest.raises(
+        LeakageError, match="train labels overlap validation: as-of 2024-01-01 is labelled through 2024-01-29"
+    ):
         tight.require_embargo(label)
 
 
