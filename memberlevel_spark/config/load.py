@@ -20,6 +20,7 @@ from memberlevel_spark.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "MEMBERLEVEL__"
 BASE_NAME = "base.yaml"
+SPARK_SETTINGS = "spark.conf."
 Layer = tuple[str, dict[str, Any]]
 
 
@@ -87,6 +88,10 @@ def _split_override(item: str) -> tuple[list[str], str]:
     key, equals, value = item.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set needs key=value: {item}. For example --set training.max_epochs=3.")
+    section, found, setting = key.strip().partition(SPARK_SETTINGS)
+    if found and not section:
+        # The names of Spark's own settings have dots in them.
+        return [*SPARK_SETTINGS.rstrip(".").split("."), setting], value
     return key.strip().split("."), value
 
 

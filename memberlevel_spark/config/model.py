@@ -206,6 +206,14 @@ class SparkConfig(Model):
     master: str
     conf: dict[str, str]
 
+    @field_validator("conf", mode="before")
+    @classmethod
+    def _settings_are_text(cls, conf: object) -> object:
+        """Spark takes text only; YAML reads 5 as a number and true as a boolean."""
+        if not isinstance(conf, dict):
+            return conf
+        return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in conf.items()}
+
 
 class Config(Model):
     """Everything that defines a run."""

@@ -160,7 +160,8 @@ def _check_files(files: Sequence[FileRows], filled: Sequence[FileRows], world_si
     if len(filled) < world_size:
         raise ConfigError(
             f"more processes than files with rows: {world_size} processes, "
-            f"{len(filled)} of {len(files)} files have rows. Set training.num_processes to {len(filled)}, or examples.files_per_split to {world_size} and rebuild."
+            f"{len(filled)} of {len(files)} files have rows. "
+            f"Set training.num_processes to {len(filled)}, or examples.files_per_split to {world_size} and rebuild."
         )
 
 

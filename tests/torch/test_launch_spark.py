@@ -78,7 +78,6 @@ def test_too_few_slots_are_refused_at_once(spark: SparkSession, tmp_path: Path) 
 
 def test_an_error_of_one_rank_keeps_its_class_and_its_words(spark: SparkSession, tmp_path: Path) -> None:
     plain = two_process_job(tmp_path)
-    write_failure(Path(plain.run_dir), 1, ConfigError("left over from an earlier run"))
     table = with_feature(examples_table(0, 150), row=140, value=float("nan"))
     write_table(table, tmp_path, part=1, row_group_rows=100)
     with pytest.raises(DataQualityError, match=r"training loss .* on rank 1, row keys 140\.") as caught:
@@ -122,6 +121,21 @@ def test_ranks_that_leave_nothing_are_an_error(
         run_training(plain, how="spark", spark=spark)
     with pytest.raises(ArtefactError, match="is not a finished run"):
         read_run(Path(plain.run_dir))
+
+
+def test_a_failure_left_by_an_earlier_run_is_not_taken_for_this_ones(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyspark.ml.torch.distributor import TorchDistributor
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no executor answered")
+
+    monkeypatch.setattr(TorchDistributor, "run", fail)
+    plain = two_process_job(tmp_path)
+    write_failure(Path(plain.run_dir), 0, ConfigError("left over from an earlier run"))
+    with pytest.raises(ArtefactError, match=r"training failed: no executor answered\. Mend the cause"):
+        run_training(plain, how="spark", spark=spark)
 
 
 def test_the_path_to_the_package_comes_first_and_once() -> None:

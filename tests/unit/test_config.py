@@ -17,6 +17,13 @@ def test_the_shops_own_file_wins_over_base_and_set_over_the_file_and_the_environ
     assert (config.levels.window_days, config.seed, config.timeline.horizon_days) == (60, 9, 28)
 
 
+def test_a_spark_setting_is_one_key_although_it_has_dots():
+    config = load_config(JOURNEY, ["spark.conf.spark.sql.shuffle.partitions=5", "spark.conf.spark.x=true"])
+    assert config.spark.conf["spark.x"] == "true"
+    assert config.spark.conf["spark.sql.shuffle.partitions"] == "5"
+    assert config.spark.conf["spark.driver.memory"] == "3g"
+
+
 def test_the_name_is_the_files_and_names_the_output_folder():
     assert load_config(JOURNEY).shop_dir == Path("out/complete_journey")
 
