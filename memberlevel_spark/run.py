@@ -103,8 +103,13 @@ def run_stage(name: str, function: Callable[[Run], StageResult], run: Run, numbe
 
 def _line(name: str, result: StageResult, seconds: float) -> str:
     counts = result.counts
-    aside = [("quarantined", counts.quarantined), ("duplicates", counts.duplicates), ("filtered", counts.filtered)]
     parts = [f"in={counts.rows_in:,}", f"out={counts.rows_out:,}", f"quarantined={counts.quarantined:,}"]
-    parts += [f"{word}={number:,}" for word, number in aside[1:] if number]
+    parts += [f"{word}={number:,}" for word, number in _set_aside(counts) if number]
+    # A stage that makes files has no rows to speak of.
+    parts = parts if counts.rows_in else []
     parts += [f"{table}@v{version}" for table, version in result.written.items()]
-    return f"{name:<12} {' '.join(parts)} {seconds:.1f}s {result.note}".rstrip()
+    return " ".join([f"{name:<12}", *parts, f"{seconds:.1f}s", result.note]).rstrip()
+
+
+def _set_aside(counts: RowCounts) -> list[tuple[str, int]]:
+    return [("duplicates", counts.duplicates), ("filtered", counts.filtered), ("aggregated", counts.aggregated)]

@@ -73,4 +73,5 @@ def _own_driver_settings(config: Config) -> dict[str, str]:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.extraJavaOptions": f'"-Dlog4j2.configurationFile={log_config}" "-Dmemberlevel.log={log_file}"',
         "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
+        "spark.sql.warehouse.dir": str(log_file.with_name("warehouse")),
     }
