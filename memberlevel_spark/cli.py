@@ -88,6 +88,8 @@ def build_parser(name: str) -> argparse.ArgumentParser:
         parser.add_argument(
             "--every", type=int, default=7, metavar="DAYS", help="days between them, counted from --to (7)"
         )
+    if name in (PIPELINE, "train"):
+        parser.add_argument("--how", choices=("spark", "inline"), help="where to train; replaces training.how")
     parser.add_argument(
         "--print-config", action="store_true", help="print the merged configuration, secrets masked, and stop"
     )
@@ -126,6 +128,8 @@ def _configured(name: str, parsed: argparse.Namespace) -> Config:
     dates = _dates(parsed)
     if name == PIPELINE and dates:
         overrides.append(f"timeline.score=[{', '.join(map(str, dates))}]")
+    if getattr(parsed, "how", None):
+        overrides.append(f"training.how={parsed.how}")
     return load_config(parsed.config, overrides)
 
 

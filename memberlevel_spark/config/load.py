@@ -47,9 +47,10 @@ def load_config(path: Path, overrides: Sequence[str] = (), environment: Mapping[
 def config_fingerprint(config: Config) -> str:
     """The first 12 hex digits of SHA-256 over the settings that may change a result.
 
-    Secrets, the session settings and the output folder are left out.
+    Secrets, the session settings, the output folder and where training runs are left out.
     """
-    text = json.dumps(config.model_dump(mode="json", by_alias=True, exclude={"spark", "output_dir"}), sort_keys=True)
+    elsewhere: dict[str, bool | set[str]] = {"spark": True, "output_dir": True, "training": {"how"}}
+    text = json.dumps(config.model_dump(mode="json", by_alias=True, exclude=elsewhere), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

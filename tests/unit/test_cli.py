@@ -55,6 +55,11 @@ def test_pipeline_dates_replace_the_score_dates(capsys: pytest.CaptureFixture[st
     assert "score:\n  - '2017-12-17'\n  - '2017-12-24'\n" in capsys.readouterr().out
 
 
+def test_where_to_train_can_be_said_on_the_command_line(capsys: pytest.CaptureFixture[str]):
+    assert cli.run_job("train", ["--config", JOURNEY, "--how", "inline", "--print-config"]) == 0
+    assert "how: inline" in capsys.readouterr().out
+
+
 def test_a_configuration_error_is_one_message_and_exit_code_2(capsys: pytest.CaptureFixture[str]):
     assert cli.run_job("score", ["--config", JOURNEY, "--set", "seeds=1"]) == 2
     error = capsys.readouterr().err

@@ -105,7 +105,9 @@ def test_secrets_are_never_shown(tmp_path: Path):
 
 def test_the_fingerprint_changes_with_what_changes_results_only():
     plain = config_fingerprint(load_config(JOURNEY))
-    assert plain == config_fingerprint(load_config(JOURNEY, ["output_dir=elsewhere", "spark.master=local[1]"]))
+    assert plain == config_fingerprint(
+        load_config(JOURNEY, ["output_dir=elsewhere", "spark.master=local[1]", "training.how=inline"])
+    )
     assert plain != config_fingerprint(load_config(JOURNEY, ["seed=8"]))
 
 
