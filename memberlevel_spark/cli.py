@@ -177,9 +177,9 @@ def _dry_run(run, stages) -> str:  # type: ignore[no-untyped-def]
 
     lines = ["dry run, nothing is written"]
     for stage in stages:
-        reads = [shown(table) for table in expanded(stage.reads)] or [
-            source.path for source in run.config.sources.values()
-        ]
+        sources = [source.path for source in run.config.sources.values()]
+        files = sources if stage.name == "bronze" else ["(runs/)"]
+        reads = [shown(table) for table in expanded(stage.reads)] or files
         lines += [f"{stage.name}", f"  reads   {', '.join(reads)}", f"  writes  {', '.join(expanded(stage.writes))}"]
         if run.as_of_dates and stage.dated:
             lines.append(f"  as of   {', '.join(map(str, run.as_of_dates))}")
