@@ -5,7 +5,7 @@ VENV_PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench notebooks package clean
+.PHONY: help setup run world test check bench notebooks package clean
 
 help: ## print these targets
 	@echo "make <target>:"
@@ -16,6 +16,10 @@ setup: ## install everything into .venv: locked packages, this project, the Delt
 
 run: setup ## run the whole job on the demo shop; more arguments: make run ARGS="..."
 	$(VENV_PYTHON) -m jobs.pipeline --config conf/complete_journey.yaml $(ARGS)
+
+world: setup ## make a synthetic shop with known truth, then run the whole job on it
+	$(VENV_PYTHON) -m jobs.world --config conf/world.yaml $(ARGS)
+	$(VENV_PYTHON) -m jobs.pipeline --config conf/world.yaml $(ARGS)
 
 test: setup ## run the tests
 	$(VENV_PYTHON) -m pytest -q

@@ -23,9 +23,9 @@ log = logging.getLogger("memberlevel_spark")
 
 def main() -> int:
     """``memberlevel <stage or pipeline> ...``: the same jobs as one command."""
-    from memberlevel_spark.pipeline import STAGES
+    from memberlevel_spark.pipeline import STAGES, TOOLS
 
-    names = [PIPELINE, *(stage.name for stage in STAGES)]
+    names = [PIPELINE, *(stage.name for stage in (*STAGES, *TOOLS))]
     if len(sys.argv) < 2 or sys.argv[1] not in names:
         print(
             f"usage: memberlevel {{{','.join(names)}}} --config conf/<shop>.yaml  (each answers --help)",
@@ -108,7 +108,8 @@ def _description(name: str) -> str:
         lines = [f"  {number:>2}  {stage.name:<{width}}  {stage.makes}" for number, stage in enumerate(STAGES, start=1)]
         return "Run every stage in order:\n\n" + "\n".join(lines)
     stage = stage_named(name)
-    reads = ", ".join(stage.reads) or ("the sources" if name == "bronze" else "the run folder")
+    files = {"bronze": "the sources", "world": "the section world: of the configuration"}
+    reads = ", ".join(stage.reads) or files.get(name, "the run folder")
     return f"Make {stage.makes}.\n\n  reads   {reads}\n  writes  {', '.join(stage.writes)}\n  one row per {stage.grain}"
 
 
@@ -178,7 +179,7 @@ def _dry_run(run, stages) -> str:  # type: ignore[no-untyped-def]
     lines = ["dry run, nothing is written"]
     for stage in stages:
         sources = [source.path for source in run.config.sources.values()]
-        files = sources if stage.name == "bronze" else ["(runs/)"]
+        files = {"bronze": sources, "world": ["(the configuration)"]}.get(stage.name, ["(runs/)"])
         reads = [shown(table) for table in expanded(stage.reads)] or files
         lines += [f"{stage.name}", f"  reads   {', '.join(reads)}", f"  writes  {', '.join(expanded(stage.writes))}"]
         if run.as_of_dates and stage.dated:

@@ -33,10 +33,10 @@ STAGES = (
     Stage("bronze", "source rows as they came", "source row", (), ("bronze_*",), "ingest.stage:run_bronze"),
     Stage(
         "silver",
-        "clean events, profile history, products, and every rejected row",
+        "clean events, profile history, products, every rejected row, quality",
         "event; member, valid_from; product; rejected row",
         ("bronze_*",),
-        ("events", "members", "products", "quarantine"),
+        ("events", "members", "products", "quarantine", "late_events", "quality_results"),
         "ingest.stage:run_silver",
     ),
     Stage(
@@ -127,14 +127,29 @@ STAGES = (
     ),
 )
 
+# Jobs beside the flow: run by themselves, never by the pipeline.
+TOOLS = (
+    Stage(
+        "world",
+        "a synthetic shop's files, and the truth behind them",
+        "line of a file; member; member, as_of_date",
+        (),
+        ("(raw/)", "truth_members", "truth_levels", "truth_campaigns", "truth_defects"),
+        "synthetic.stage:run_world",
+    ),
+)
+
 
 def stage_named(name: str) -> Stage:
-    """The stage of that name; KeyError when there is none."""
-    return {stage.name: stage for stage in STAGES}[name]
+    """The stage or tool of that name; KeyError when there is none."""
+    return {stage.name: stage for stage in (*STAGES, *TOOLS)}[name]
 
 
 def run_one(stage: Stage, run: Run) -> StageResult:
-    """One stage, with its place in the flow in the log and in its record."""
+    """One stage, with its place in the flow in the log and in its record; a tool has none."""
+    if stage in TOOLS:
+        log.info("%s: %s", stage.name, stage.makes)
+        return run_stage(stage.name, stage.load(), run)
     number = STAGES.index(stage) + 1
     log.info("[%d/%d] %s: %s", number, len(STAGES), stage.name, stage.makes)
     return run_stage(stage.name, stage.load(), run, number)

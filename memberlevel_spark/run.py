@@ -25,6 +25,7 @@ class Run:
     config: Config
     tables: DeltaTables
     as_of_dates: tuple[date, ...] | None = None
+    every_seconds: int | None = None  # bronze goes on taking what arrives; None: what is there now
 
     @property
     def fingerprint(self) -> str:
@@ -52,11 +53,13 @@ class RowCounts:
     quarantined: int = 0
     duplicates: int = 0
     filtered: int = 0
+    late: int = 0
     aggregated: int = 0
 
     def require_balance(self, stage: str) -> None:
         """Errors: DataQualityError when rows were lost or made up."""
-        accounted = self.rows_out + self.quarantined + self.duplicates + self.filtered + self.aggregated
+        accounted = self.rows_out + self.quarantined + self.duplicates + self.filtered + self.late
+        accounted += self.aggregated
         if accounted != self.rows_in:
             raise DataQualityError(
                 f"rows are not accounted for in {stage}: {self.rows_in} in, {accounted} accounted ({asdict(self)})."
@@ -112,4 +115,4 @@ def _line(name: str, result: StageResult, seconds: float) -> str:
 
 
 def _set_aside(counts: RowCounts) -> list[tuple[str, int]]:
-    return [("duplicates", counts.duplicates), ("filtered", counts.filtered), ("aggregated", counts.aggregated)]
+    return [(word, getattr(counts, word)) for word in ("duplicates", "filtered", "late", "aggregated")]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pyspark.sql import types as T
 
 STRING, LONG, INT, DATE, DOUBLE = T.StringType(), T.LongType(), T.IntegerType(), T.DateType(), T.DoubleType()
+TIMESTAMP = T.TimestampType()
 
 
 def required(name: str, kind: T.DataType) -> T.StructField:
@@ -37,20 +38,52 @@ EVENTS = TableContract(
     schema=T.StructType(
         [
             required("event_id", STRING),
-            required("member_id", STRING),
+            optional("member_id", STRING),
+            optional("device_id", STRING),
             required("event_type", STRING),
-            required("event_ts", T.TimestampType()),
+            required("event_ts", TIMESTAMP),
             required("day", DATE),
+            required("month", DATE),
+            optional("received_ts", TIMESTAMP),
             optional("order_id", STRING),
             optional("product_id", STRING),
             required("quantity", LONG),
             required("amount_cents", LONG),
             required("discount_cents", LONG),
+            required("net_cents", LONG),
+            required("points", LONG),
+            optional("rating", DOUBLE),
+            optional("text", STRING),
+            optional("session_id", STRING),
             optional("channel", STRING),
+            optional("detail", STRING),
+            required("stitched", T.BooleanType()),
+            optional("flag", STRING),
             required("source", STRING),
         ]
     ),
     prune_by=("day",),
+    partition_by=("month",),
+)
+
+# Events that arrived too late to change their day: kept, and never read by a later stage.
+LATE_EVENTS = TableContract(
+    name="late_events",
+    key=("event_id",),
+    schema=T.StructType(
+        [
+            required("event_id", STRING),
+            optional("member_id", STRING),
+            required("event_type", STRING),
+            required("event_ts", TIMESTAMP),
+            required("day", DATE),
+            required("received_ts", TIMESTAMP),
+            required("amount_cents", LONG),
+            required("source", STRING),
+            required("batch", LONG),
+        ]
+    ),
+    prune_by=("source", "batch"),
 )
 
 MEMBERS = TableContract(
@@ -61,6 +94,7 @@ MEMBERS = TableContract(
             required("member_id", STRING),
             required("valid_from", DATE),
             optional("valid_to", DATE),
+            required("declared", T.BooleanType()),
             required("attributes", ATTRIBUTES),
         ]
     ),
@@ -71,7 +105,12 @@ PRODUCTS = TableContract(
     name="products",
     key=("product_id",),
     schema=T.StructType(
-        [required("product_id", STRING), optional("category", STRING), required("attributes", ATTRIBUTES)]
+        [
+            required("product_id", STRING),
+            optional("category", STRING),
+            optional("valid_from", DATE),
+            required("attributes", ATTRIBUTES),
+        ]
     ),
 )
 
@@ -83,15 +122,50 @@ QUARANTINE = TableContract(
             required("source", STRING),
             required("target", STRING),
             required("rule", STRING),
-            required("raw", STRING),
+            optional("found", STRING),
+            required("row_hash", LONG),
             optional("file", STRING),
+            required("batch", LONG),
         ]
     ),
-    prune_by=("source", "rule"),
+    prune_by=("source", "batch"),
+)
+
+# Written last in silver: what each run did with the rows of each source, and what the quality rules found.
+QUALITY_RESULTS = TableContract(
+    name="quality_results",
+    key=("source", "target", "rule", "through_batch"),
+    schema=T.StructType(
+        [
+            required("source", STRING),
+            required("target", STRING),
+            required("rule", STRING),
+            required("severity", STRING),
+            required("through_batch", LONG),
+            required("num_rows", LONG),
+            required("num_broken", LONG),
+            required("share", DOUBLE),
+            optional("max_share", DOUBLE),
+            required("passed", T.BooleanType()),
+        ]
+    ),
+    prune_by=("source", "through_batch"),
 )
 
 # The measures of a daily tile: each is a sum over the events of the day, so any two tiles can be added.
-MEASURES = ("num_orders", "num_items", "spend_cents", "discount_cents", "num_activities")
+MEASURES = (
+    "num_orders",
+    "num_items",
+    "spend_cents",
+    "discount_cents",
+    "num_activities",
+    "num_views",
+    "num_searches",
+    "num_cart_adds",
+    "num_sessions",
+    "num_refunds",
+    "points",
+)
 
 MEMBER_DAYS = TableContract(
     name="member_days",
@@ -199,9 +273,16 @@ MONITOR_METRICS = TableContract(
 
 
 def bronze_contract(source: str, columns: Sequence[T.StructField]) -> TableContract:
-    """Bronze keeps a source's own columns; file, its time and the unparsed line come after them."""
-    schema = T.StructType([*columns, optional("_file", STRING), optional("_file_ts", T.TimestampType())])
-    return TableContract(name=f"bronze_{source}", key=(), schema=schema)
+    """Bronze keeps a source's own columns; file, its time, the unparsed line, batch and ingest time come after them."""
+    kept = [optional(column.name, column.dataType) for column in columns]
+    origin = [
+        optional("_file", STRING),
+        optional("_file_ts", TIMESTAMP),
+        optional("_corrupt_record", STRING),
+        required("_batch", LONG),
+        required("_ingested_at", TIMESTAMP),
+    ]
+    return TableContract(f"bronze_{source}", (), T.StructType([*kept, *origin]), prune_by=("_batch",))
 
 
 def member_features_contract(columns: Sequence[T.StructField]) -> TableContract:

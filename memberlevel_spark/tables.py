@@ -5,21 +5,29 @@ content again gives a new version with the same rows, never more rows.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from memberlevel_spark.errors import ArtefactError, first_five
 from memberlevel_spark.schemas import TableContract
 
 # Features of a Delta table that a reader of its plain Parquet files would get wrong.
+USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 UNREADABLE_AS_PARQUET = {"deletionVectors", "columnMapping"}
+
+
+Slice = Mapping[str, Sequence[object]]
 
 
 @dataclass(frozen=True)
@@ -31,12 +39,21 @@ class Written:
 
 
 @dataclass(frozen=True)
+class Commit:
+    """One commit of a table's log, with the ``stamp`` its writer left; empty for commits by others."""
+
+    version: int
+    operation: str
+    stamp: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class DeltaTables:
     """The tables of one shop under ``root``; ``stamp`` (run id, fingerprint) goes into every commit."""
 
     spark: SparkSession
     root: str
-    stamp: Mapping[str, str]
+    stamp: Mapping[str, object]
 
     def path(self, name: str) -> str:
         """The folder of a table."""
@@ -87,12 +104,15 @@ class DeltaTables:
             self._create(contract)
         return self._write(contract, frame, {})
 
-    def replace_slice(
-        self, contract: TableContract, frame: DataFrame, slices: Mapping[str, Sequence[object]]
-    ) -> Written:
-        """Replace the rows whose columns take the given values (all of them), leaving every other row as it is.
+    def count(self, name: str, slices: Sequence[Slice]) -> int:
+        """Rows of the latest version that lie in any of the slices."""
+        return self.read(name).where(_condition(slices)).count()
 
-        ``slices`` maps a column to its values, dates or strings: ``{"as_of_date": [...], "model_version": [...]}``.
+    def replace_slice(self, contract: TableContract, frame: DataFrame, *slices: Slice) -> Written:
+        """Replace the rows of the given slices, leaving every other row as it is.
+
+        A slice maps a column to its values, dates, numbers or plain words: ``{"as_of_date": [...], "model_version":
+        [...]}`` is the rows where all of them match. ``Written.rows`` are the rows of the slices afterwards.
         Errors: ArtefactError when the table exists with other columns.
         """
         self._check(contract, frame)
@@ -104,17 +124,71 @@ class DeltaTables:
                 f"a table has other columns than this configuration makes: {contract.name} differs in"
                 f" {first_five(names) or 'types'}. Rebuild it by running the stage without --as-of."
             )
-        condition = " AND ".join(f"{column} IN ({_literals(values)})" for column, values in slices.items())
+        condition = _condition(slices)
         written = self._write(contract, frame, {"replaceWhere": condition})
         # Delta's own count includes rows of other slices that shared a rewritten file.
         return Written(written.version, self.read(contract.name, written.version).where(condition).count())
 
-    def _write(self, contract: TableContract, frame: DataFrame, options: Mapping[str, str]) -> Written:
-        writer = frame.write.format("delta").mode("overwrite").options(**options)
+    def append(self, contract: TableContract, frame: DataFrame, *, app_id: str, batch: int) -> Written:
+        """Add one batch of a stream, new columns too; a batch that was added before adds nothing.
+
+        ``Written.rows`` is 0 then, and the version that of the last commit.
+        """
+        if not self.exists(contract.name):
+            self._create(contract)
+        before = self.version(contract.name)
+        options = {"txnAppId": app_id, "txnVersion": str(batch), "mergeSchema": "true"}
+        written = self._write(contract, frame, options, mode="append")
+        return written if written.version > before else Written(before, 0)
+
+    def merge(self, contract: TableContract, frame: DataFrame, *, gone: str) -> Written:
+        """Update or add the rows of ``frame`` by the contract's key, and remove those whose column ``gone`` is true.
+
+        Rows of other keys stay as they are. ``Written.rows`` are the rows of the table afterwards.
+        """
+        self._check(contract, frame.drop(gone))
+        same = " AND ".join(f"old.{column} = new.{column}" for column in contract.key)
+        columns: dict[str, str | Column] = {column: f"new.{column}" for column in contract.schema.names}
+        changed = " OR ".join(
+            f"NOT ({column.format('old')} <=> {column.format('new')})" for column in _comparable(contract)
+        )
+        table = DeltaTable.forPath(self.spark, self.path(contract.name)).alias("old")
+        merged = table.merge(frame.alias("new"), same).whenMatchedDelete(f"new.{gone}")
+        merged = merged.whenMatchedUpdate(changed, columns).whenNotMatchedInsert(f"NOT new.{gone}", columns)
+        with self._stamped():
+            merged.execute()
+        version = self.version(contract.name)
+        return Written(version, self.read(contract.name, version).count())
+
+    def commits(self, name: str, after: int = -1) -> list[Commit]:
+        """The commits after a version that are still in the log, newest first; none when the table is missing."""
+        if not self.exists(name):
+            return []
+        history = DeltaTable.forPath(self.spark, self.path(name)).history()
+        rows = history.where(F.col("version") > after).select("version", "operation", "userMetadata").collect()
+        return [Commit(row[0], row[1], _parsed(row[2])) for row in sorted(rows, reverse=True)]
+
+    def with_stamp(self, **more: object) -> "DeltaTables":
+        """The same tables; their next commits also carry ``more``."""
+        return replace(self, stamp={**self.stamp, **more})
+
+    def _write(
+        self, contract: TableContract, frame: DataFrame, options: Mapping[str, str], mode: str = "overwrite"
+    ) -> Written:
+        writer = frame.write.format("delta").mode(mode).options(**options)
         writer = writer.option("userMetadata", json.dumps(dict(self.stamp), sort_keys=True))
         writer.partitionBy(*contract.partition_by).save(self.path(contract.name))
         commit = self._last_commit(contract.name)
         return Written(int(commit["version"]), int(commit["operationMetrics"].get("numOutputRows", 0)))
+
+    @contextmanager
+    def _stamped(self) -> Iterator[None]:
+        """MERGE takes its commit metadata from the session."""
+        self.spark.conf.set(USER_METADATA, json.dumps(dict(self.stamp), sort_keys=True))
+        try:
+            yield
+        finally:
+            self.spark.conf.unset(USER_METADATA)
 
     def _last_commit(self, name: str) -> T.Row:
         commit = DeltaTable.forPath(self.spark, self.path(name)).history(1).first()
@@ -144,6 +218,22 @@ class DeltaTables:
             )
 
 
+def _comparable(contract: TableContract) -> list[str]:
+    """The columns whose values can be compared; maps cannot."""
+    return [
+        f"to_json({{}}.{field.name})" if isinstance(field.dataType, T.MapType) else f"{{}}.{field.name}"
+        for field in contract.schema
+    ]
+
+
+def _parsed(metadata: str | None) -> dict[str, Any]:
+    try:
+        parsed = json.loads(metadata or "{}")
+    except ValueError:
+        return {}  # a commit by somebody else, with metadata of their own
+    return parsed if isinstance(parsed, dict) else {}
+
+
 def _plain(schema: T.StructType) -> T.StructType:
     """The schema without nullability and metadata, which Delta and Spark change on the way."""
     return T.StructType([T.StructField(field.name, _nullable(field.dataType)) for field in schema])
@@ -157,9 +247,14 @@ def _nullable(kind: T.DataType) -> T.DataType:
     return _plain(kind) if isinstance(kind, T.StructType) else kind
 
 
+def _condition(slices: Sequence[Slice]) -> str:
+    every = [" AND ".join(f"{column} IN ({_literals(values)})" for column, values in each.items()) for each in slices]
+    return " OR ".join(f"({each})" for each in every)
+
+
 def _literals(values: Sequence[object]) -> str:
     for value in values:
-        assert isinstance(value, date) or str(value).isalnum(), f"not a plain value: {value}"
+        assert isinstance(value, date) or re.fullmatch(r"\w+", str(value)), f"not a plain value: {value}"
     return ", ".join(f"'{value}'" for value in values)
 
 

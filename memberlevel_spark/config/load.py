@@ -50,6 +50,9 @@ def config_fingerprint(config: Config) -> str:
     Secrets, the session settings, the output folder and where training runs are left out.
     """
     elsewhere: dict[str, bool | set[str]] = {"spark": True, "output_dir": True, "training": {"how"}}
+    if config.world is None:
+        # A shop without a world keeps the fingerprint it had before there were worlds.
+        elsewhere["world"] = True
     text = json.dumps(config.model_dump(mode="json", by_alias=True, exclude=elsewhere), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -163,10 +166,16 @@ def _valid_keys(location: Sequence[str | int]) -> list[str]:
     model: Any = Config
     for part in location:
         if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
-            model = model.model_fields[str(part)].annotation
+            model = _without_none(model.model_fields[str(part)].annotation)
         else:
             arguments = getattr(model, "__args__", (None,))
             model = arguments[-1] if arguments[-1] is not Ellipsis else arguments[0]
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return []
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _without_none(annotation: Any) -> Any:
+    """The model of a section that may be left out."""
+    kinds = [kind for kind in getattr(annotation, "__args__", ()) if kind is not type(None)]
+    return kinds[0] if type(None) in getattr(annotation, "__args__", ()) and len(kinds) == 1 else annotation

@@ -5,26 +5,24 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from memberlevel_spark.config.base import IDENTIFIER, Model
+from memberlevel_spark.config.ingest import IngestConfig, PseudonymConfig, QualityConfig, SourceConfig
+from memberlevel_spark.config.world import WorldConfig
 from memberlevel_spark.timeline import LabelWindow, Split, every
 
 Share = Field(ge=0, le=1)
-IDENTIFIER = r"^[a-z][a-z0-9_]*$"
-CANONICAL_TABLES = ("events", "members", "products")
-
-
-class Model(BaseModel):
-    """Every section: unknown keys are refused, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class MoneyConfig(Model):
-    """Currency of all amounts; amounts are stored in minor units (cents) as integers."""
+    """Currency of all amounts; amounts are stored in minor units (cents) as integers.
+
+    ``minor_unit_digits`` is the number of decimals of a minor unit; null takes it from ISO 4217.
+    """
 
     currency: str = Field(pattern=r"^[A-Z]{3}$")
-    minor_unit_digits: int = Field(ge=0, le=4)
+    minor_unit_digits: int | None = Field(default=None, ge=0, le=4)
 
 
 class TrainDates(Model):
@@ -82,39 +80,6 @@ class TimelineConfig(Model):
         return tuple(sorted({*self.split.dates, *self.score}))
 
 
-class MapConfig(Model):
-    """One way from a source row to a row of a canonical table: ``canonical column: Spark SQL expression``."""
-
-    to: Literal["events", "members", "products"]
-    where: str | None = None
-    columns: dict[str, str]
-
-
-class SourceConfig(Model):
-    """One input: a Spark reader and the canonical rows made of it."""
-
-    format: str
-    path: str
-    options: dict[str, str] = {}
-    read_schema: str | None = Field(default=None, alias="schema")
-    time_zone: str = "UTC"
-    maps: tuple[MapConfig, ...] = Field(min_length=1)
-
-
-class PseudonymConfig(Model):
-    """How member ids leave ingest: ``hmac_sha256`` with a key of 32 bytes or more, or ``off`` for public ids."""
-
-    method: Literal["hmac_sha256", "off"]
-    key: SecretStr | None = None
-    key_file: Path | None = None
-
-
-class QualityConfig(Model):
-    """Largest share of a source's rows that may go to quarantine before the run stops."""
-
-    max_quarantine_share: float = Share
-
-
 class LevelConfig(Model):
     """One member level and the metric value from which it is held."""
 
@@ -138,8 +103,9 @@ class LevelsConfig(Model):
 
 
 class FeaturesConfig(Model):
-    """Windows of the declared sums and counts (days), and the number of weekly tiles in a sequence."""
+    """Measures of the daily tiles, windows of their sums and counts (days), number of weekly tiles in a sequence."""
 
+    measures: tuple[str, ...] = Field(min_length=1)
     windows_days: tuple[int, ...] = Field(min_length=1)
     sequence_weeks: int = Field(ge=1)
 
@@ -225,6 +191,7 @@ class Config(Model):
     timeline: TimelineConfig
     sources: dict[str, SourceConfig] = Field(min_length=1)
     pseudonyms: PseudonymConfig
+    ingest: IngestConfig
     quality: QualityConfig
     levels: LevelsConfig
     features: FeaturesConfig
@@ -236,6 +203,7 @@ class Config(Model):
     monitoring: MonitoringConfig
     report: ReportConfig
     spark: SparkConfig
+    world: WorldConfig | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Config":

@@ -9,9 +9,9 @@ from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.examples.build import build_examples, join_features, join_labels, model_inputs
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.labels import build_labels
-from memberlevel_spark.features.stage import declared_windows
+from memberlevel_spark.features.stage import declared_windows, measures_of
 from memberlevel_spark.run import RowCounts, Run, StageResult
-from memberlevel_spark.schemas import EXAMPLES, MEASURES, MEMBER_LABELS
+from memberlevel_spark.schemas import EXAMPLES, MEMBER_LABELS
 
 
 def run_labels(run: Run) -> StageResult:
@@ -39,7 +39,7 @@ def run_examples(run: Run) -> StageResult:
     read = {name: run.tables.version(name) for name in ("member_features", "member_sequences", "member_labels")}
     features, sequences, labels = (run.tables.read(name, version) for name, version in read.items())
     labelled = join_labels(join_features(features, sequences), labels, config.timeline.split)
-    inputs = model_inputs(declared_windows(run), config.levels, MEASURES, config.features.sequence_weeks)
+    inputs = model_inputs(declared_windows(run), config.levels, measures_of(run), config.features.sequence_weeks)
     encoder = Encoder.fit(labelled.where(F.col("split") == "train"), inputs, len(config.levels.programme))
     examples = build_examples(labelled, encoder, files_per_split=config.examples.files_per_split)
     commit = run.tables.replace(EXAMPLES, examples)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memberlevel_spark.config.model import FeaturesConfig, LevelsConfig
+from memberlevel_spark.errors import ConfigError, first_five
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,20 @@ class ScalarFeature:
 
 
 NEVER_DAYS = 730  # stands for "never" in a count of days: further back than any window
+
+
+def used_measures(features: FeaturesConfig, metric: str, measures: Sequence[str]) -> tuple[str, ...]:
+    """The configured ones of the tiles' ``measures``, and the two every shop needs: orders and the level metric.
+
+    Errors: ConfigError for a name that is not a measure of the daily tiles.
+    """
+    unknown = set(features.measures) - set(measures)
+    if unknown:
+        raise ConfigError(
+            f"not measures of the daily tiles: {first_five(unknown)}. Use some of: {', '.join(measures)}."
+        )
+    needed = {*features.measures, metric, "num_orders"}
+    return tuple(measure for measure in measures if measure in needed)
 
 
 def window_features(config: FeaturesConfig, measures: Sequence[str]) -> tuple[WindowFeature, ...]:

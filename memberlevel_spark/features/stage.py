@@ -7,31 +7,67 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import DataQualityError
 from memberlevel_spark.features.assemble import build_member_features, build_member_sequences, feature_fields
-from memberlevel_spark.features.declare import WindowFeature, window_features
-from memberlevel_spark.features.tiles import build_member_days
+from memberlevel_spark.features.declare import WindowFeature, used_measures, window_features
+from memberlevel_spark.features.tiles import build_member_days, is_tiled
 from memberlevel_spark.features.windows import WindowPlan, build_windows, days_since_epoch
+from memberlevel_spark.ingest.event_log import DAYS_STAMP
 from memberlevel_spark.levels.stage import level_rules
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.schemas import MEASURES, MEMBER_DAYS, member_features_contract, member_sequences_contract
 
+READ_STAMP = "events_version"
+# Commits by maintenance: other files, the same rows.
+KEEPS_ROWS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "REORG"}
+
 
 def run_member_days(run: Run) -> StageResult:
-    """Write ``member_days``. Errors: DataQualityError when events were lost or the log ends before data_through."""
+    """Write ``member_days``: the days that changed in ``events`` since the last run, or all of them.
+
+    Errors: DataQualityError when events were lost or the log ends before data_through.
+    """
     read = {"events": run.tables.version("events")}
+    days = _changed_days(run, read["events"])
     events = run.tables.read("events", read["events"])
-    commit = run.tables.replace(MEMBER_DAYS, build_member_days(events))
-    tiles = run.tables.read("member_days", commit.version)
-    row = tiles.agg(F.sum("num_events"), F.max("day")).first()
-    num_events, last_day = (row[0] or 0, row[1]) if row else (0, None)
-    _require_fresh(run, last_day)
-    rows_in = events.count()
+    if days is not None:
+        events = events.where(F.col("day").isin(list(days)) if days else F.lit(False))
+    tables = run.tables.with_stamp(**{READ_STAMP: read["events"]})
+    tiles = build_member_days(events)
+    if days is None:
+        commit = tables.replace(MEMBER_DAYS, tiles)
+    elif days:
+        commit = tables.replace_slice(MEMBER_DAYS, tiles, {"day": days})
+    else:
+        _require_fresh(run, run.tables.read("member_days"))
+        return StageResult(RowCounts(0, 0), read, {}, "nothing new")
+    written = run.tables.read("member_days", commit.version)
+    _require_fresh(run, written)
+    slice_of_days = written if days is None else written.where(F.col("day").isin(list(days)))
+    row = slice_of_days.agg(F.sum("num_events")).first()
+    num_events = (row[0] or 0) if row else 0
+    tallied = events.agg(F.count("*"), F.count_if(~is_tiled())).first()
+    rows_in, left_out = tallied if tallied else (0, 0)
     # num_events of the tiles is the independent count: an event in no tile, or in two, breaks the balance.
-    counts = RowCounts(rows_in, commit.rows, aggregated=num_events - commit.rows)
-    return StageResult(counts, read, {"member_days": commit.version})
+    counts = RowCounts(rows_in, commit.rows, filtered=left_out, aggregated=num_events - commit.rows)
+    note = "all days" if days is None else f"{len(days)} days"
+    return StageResult(counts, read, {"member_days": commit.version}, note)
 
 
-def _require_fresh(run: Run, last_day: date | None) -> None:
-    timeline = run.config.timeline
+def _changed_days(run: Run, version: int) -> tuple[date, ...] | None:
+    """The days on which ``events`` changed since the tiles were made; None when that cannot be told: all of them."""
+    made_of = next((c.stamp[READ_STAMP] for c in run.tables.commits("member_days") if READ_STAMP in c.stamp), None)
+    if made_of is None or made_of > version:
+        return None
+    commits = [c for c in run.tables.commits("events", after=made_of) if c.operation not in KEEPS_ROWS]
+    days = [commit.stamp.get(DAYS_STAMP, "all") for commit in commits]
+    known = version - made_of <= len(run.tables.commits("events", after=made_of))
+    if "all" in days or not known:
+        return None
+    return tuple(sorted({date.fromisoformat(day) for several in days for day in several}))
+
+
+def _require_fresh(run: Run, member_days: DataFrame) -> None:
+    timeline, row = run.config.timeline, member_days.agg(F.max("day")).first()
+    last_day = row[0] if row else None
     if last_day is None or last_day < timeline.data_through - timedelta(days=timeline.max_silent_days):
         raise DataQualityError(
             f"the events end before timeline.data_through: {last_day}, expected {timeline.data_through}. Set"
@@ -39,20 +75,25 @@ def _require_fresh(run: Run, last_day: date | None) -> None:
         )
 
 
+def measures_of(run: Run) -> tuple[str, ...]:
+    """The measures the features of this shop are made of."""
+    return used_measures(run.config.features, run.config.levels.metric, MEASURES)
+
+
 def declared_windows(run: Run) -> tuple[WindowFeature, ...]:
     """The window features of the configuration."""
-    return window_features(run.config.features, MEASURES)
+    return window_features(run.config.features, measures_of(run))
 
 
 def _plan(run: Run, dates: tuple[date, ...]) -> WindowPlan:
-    rules, features = level_rules(run), run.config.features
+    rules, features, measures = level_rules(run), run.config.features, measures_of(run)
     return WindowPlan(
-        measures=MEASURES,
+        measures=measures,
         as_of_days=days_since_epoch(dates),
         windows_days=tuple(sorted(set(features.windows_days))),
         sequence_weeks=features.sequence_weeks,
-        level_measure=MEASURES.index(rules.metric),
-        order_measure=MEASURES.index("num_orders"),
+        level_measure=measures.index(rules.metric),
+        order_measure=measures.index("num_orders"),
         metric_days=rules.window_days,
         carry_over_days=rules.carry_over_days(run.config.timeline.label.reach_days),
     )
@@ -73,9 +114,9 @@ def run_features(run: Run) -> StageResult:
                 member_features_contract(feature_fields(declared, rules)), features, dates
             ),
         }
-        weeks = run.config.features.sequence_weeks
-        sequences = build_member_sequences(windows, MEASURES, weeks)
-        written["member_sequences"] = run.write_dates(member_sequences_contract(MEASURES), sequences, dates)
+        weeks, measures = run.config.features.sequence_weeks, measures_of(run)
+        sequences = build_member_sequences(windows, measures, weeks)
+        written["member_sequences"] = run.write_dates(member_sequences_contract(measures), sequences, dates)
     finally:
         windows.unpersist()
     rows = {name: commit.rows for name, commit in written.items()}

@@ -6,36 +6,52 @@ In: ``events``. Out: ``member_days``, one row per member and day with events; ev
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from memberlevel_spark.schemas import MEMBER_DAYS
+from memberlevel_spark.ingest.refunds import is_refund
+from memberlevel_spark.ingest.visits import BROWSING
+from memberlevel_spark.schemas import MEASURES, MEMBER_DAYS
+
+
+def is_tiled() -> Column:
+    """Whether an event counts: it has a member, and no rule has flagged it."""
+    return F.col("member_id").isNotNull() & F.col("flag").isNull()
 
 
 def build_member_days(events: DataFrame) -> DataFrame:
-    """Sum the events of each member and day.
+    """Sum the events of each member and day; guests' and flagged events are left out.
 
-    num_orders counts distinct order ids (an order event without an id is an order of its own), num_items and the
-    amounts sum over order events only, num_events counts all events.
+    num_orders counts distinct order ids (an order event without an id is an order of its own) and num_sessions distinct
+    session ids of browsing events; num_items and discounts sum over order events, spend_cents is net of refunds on the
+    day they take effect, num_events counts all events.
     """
     is_order = F.col("event_type") == "order"
-    # By order first: counting distinct orders inside one aggregate would expand every row.
     order_key = F.when(is_order, F.coalesce("order_id", "event_id"))
-    by_order = events.groupBy("member_id", "day", order_key.alias("order_key")).agg(
-        _sum_where(is_order, F.col("quantity")).alias("num_items"),
-        _sum_where(is_order, F.col("amount_cents")).alias("spend_cents"),
-        _sum_where(is_order, F.col("discount_cents")).alias("discount_cents"),
-        _sum_where(F.col("event_type") == "activity", F.lit(1)).alias("num_activities"),
-        F.count("*").alias("num_events"),
-    )
-    return (
-        by_order.groupBy("member_id", "day")
+    session_key = F.when(F.col("event_type").isin(*BROWSING), F.col("session_id"))
+    # By order and session first: counting distinct ones inside one aggregate would expand every row. An event has at
+    # most one of the two keys, so every order and every session is one row.
+    by_key = (
+        events.where(is_tiled())
+        .groupBy("member_id", "day", order_key.alias("order_key"), session_key.alias("session_key"))
         .agg(
-            F.count("order_key").alias("num_orders"),
-            *[
-                F.sum(name).alias(name)
-                for name in ("num_items", "spend_cents", "discount_cents", "num_activities", "num_events")
-            ],
+            _sum_where(is_order, F.col("quantity")).alias("num_items"),
+            F.sum("net_cents").alias("spend_cents"),
+            _sum_where(is_order, F.col("discount_cents")).alias("discount_cents"),
+            _number_of("activity").alias("num_activities"),
+            _number_of("view").alias("num_views"),
+            _number_of("search").alias("num_searches"),
+            _number_of("cart_add").alias("num_cart_adds"),
+            F.count_if(is_refund()).alias("num_refunds"),
+            F.sum("points").alias("points"),
+            F.count("*").alias("num_events"),
         )
-        .select(*MEMBER_DAYS.schema.names)
     )
+    counts = {"num_orders": F.count("order_key"), "num_sessions": F.count("session_key")}
+    sums = {name: F.sum(name) for name in (*MEASURES, "num_events") if name not in counts}
+    values = [value.alias(name) for name, value in {**counts, **sums}.items()]
+    return by_key.groupBy("member_id", "day").agg(*values).select(*MEMBER_DAYS.schema.names)
+
+
+def _number_of(event_type: str) -> Column:
+    return F.count_if(F.col("event_type") == event_type)
 
 
 def _sum_where(condition: Column, value: Column) -> Column:

@@ -1,107 +1,148 @@
-"""Silver: typed, deduplicated canonical tables.
+"""Events: from mapped rows to the clean log of what members did.
 
-In: mapped rows (``mapping.py``). Out: ``events`` (one row per event_id), ``members`` (one row per member and
-valid_from), ``products`` (one row per product_id), ``quarantine`` (one row per rejected source row).
+In: good rows of ``mapping``. Out: ``events``, one row per event id. The steps, each a function from frame to frame:
+``typed_events`` (one form for all sources) -> ``settled`` (repeats out, refunds net) -> ``pseudonymised`` ->
+``build_events`` (guests named, sessions cut, days flagged). A later run joins them with the rows of the days it
+touches, which ``reopened`` brings back to the form before the last step.
 """
 
-from collections.abc import Callable
-from functools import reduce
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql import window as W
 
-from memberlevel_spark.config.model import MoneyConfig
-from memberlevel_spark.ingest.mapping import GOOD, QUARANTINED
-from memberlevel_spark.schemas import EVENTS, MEMBERS, PRODUCTS, QUARANTINE
+from memberlevel_spark.config.ingest import RuleConfig
+from memberlevel_spark.ingest.canonical import CANONICAL, GOOD, LATE, QUARANTINED
+from memberlevel_spark.ingest.identifiers import Pseudonyms
+from memberlevel_spark.ingest.identity import with_linked_members
+from memberlevel_spark.ingest.refunds import order_key, plain_net, with_net_cents
+from memberlevel_spark.ingest.repeats import event_key, first_of_each_event
+from memberlevel_spark.ingest.visits import CUT, with_visits
+from memberlevel_spark.schemas import EVENTS, LATE_EVENTS, QUARANTINE
 
-IDENTIFIERS = ("event_id", "member_id", "order_id")
+# What typed events carry until the last step derives the rest.
+BASE = (
+    "event_id",
+    "member_id",
+    "device_id",
+    "event_type",
+    "event_ts",
+    "day",
+    "received_ts",
+    "order_id",
+    "product_id",
+    "quantity",
+    "amount_cents",
+    "discount_cents",
+    "points",
+    "rating",
+    "text",
+    "session_id",
+    "channel",
+    "detail",
+    "flag",
+    "source",
+)
 
 
-def good_rows(mapped: DataFrame) -> DataFrame:
-    """The mapped rows that passed every rule."""
-    return mapped.where(F.col("status") == GOOD)
+@dataclass(frozen=True)
+class Special:
+    """The few events that need the company of others: keys of repeated ids and of refunded orders; None where none."""
+
+    repeated: DataFrame | None = None
+    refunded: DataFrame | None = None
 
 
-def build_events(
-    mapped: DataFrame, *, money: MoneyConfig, zone: str, pseudonym: Callable[[Column], Column]
-) -> DataFrame:
-    """Good rows as events: pseudonymous, in minor units, with the business day; one row per event_id.
+@dataclass(frozen=True)
+class Visits:
+    """What the last step derives with: device links (None: no guests), session gap, rules on a visitor's day."""
 
-    Event ids are unique within a source, so the source becomes part of the id. Of several rows with one id the first in
-    the order of all columns wins, whatever order they arrived in.
+    links: DataFrame | None = None
+    gap_minutes: int | None = None
+    rules: Sequence[RuleConfig] = field(default=())
+
+
+def with_status(mapped: DataFrame, status: str) -> DataFrame:
+    """The mapped rows of one status."""
+    return mapped.where(F.col("status") == status)
+
+
+def typed_events(mapped: DataFrame) -> DataFrame:
+    """Good rows in the form all sources share; an event without an id gets the hash of its content.
+
+    Event ids are unique within a source, so the source becomes part of the id. ``event_key`` and ``order_key`` are what
+    repeats and refunds are found by.
     """
-    scale = 10**money.minor_unit_digits
-    rows = good_rows(mapped).select(
-        pseudonym(F.concat_ws(":", "source", "event_id")).alias("event_id"),
-        pseudonym(F.col("member_id")).alias("member_id"),
-        "event_type",
-        "event_ts",
-        F.to_date(F.from_utc_timestamp("event_ts", zone)).alias("day"),
-        pseudonym(F.col("order_id")).alias("order_id"),
-        "product_id",
-        "quantity",
-        F.round(F.col("amount") * scale).cast("bigint").alias("amount_cents"),
-        F.round(F.col("discount") * scale).cast("bigint").alias("discount_cents"),
-        "channel",
-        "source",
-    )
-    return _first_by_all_columns(rows, "event_id").select(*EVENTS.schema.names)
+    identified = with_status(mapped, GOOD).withColumn("event_id", _own_id())
+    keys = {"event_key": event_key(F.col("event_id")), "order_key": order_key(F.col("order_id"))}
+    return identified.select(*BASE, "batch").withColumns(keys)
 
 
-def build_members(mapped: DataFrame, events: DataFrame, *, pseudonym: Callable[[Column], Column]) -> DataFrame:
-    """Profile history, one row per member and valid_from; valid_to is the next valid_from, null while current.
+def _own_id() -> Column:
+    names = [name for name in CANONICAL["events"] if name not in ("event_id", "received_ts")]
+    values = [F.coalesce(F.col(name).cast("string"), F.lit("")) for name in names]
+    content = F.concat(F.lit("content:"), F.left(F.sha2(F.concat_ws("\x1f", *values), 256), F.lit(32)))
+    return F.concat_ws(":", "source", F.coalesce("event_id", content))
 
-    Attributes that several sources give for the same day are joined; where they differ the largest text wins. A member
-    with events before, or without, any profile gets a row without attributes from the day of the first event, so that
-    ``members`` is everybody the shop has ever known.
-    """
-    given = good_rows(mapped).select(pseudonym(F.col("member_id")).alias("member_id"), "valid_from", "attributes")
-    first_seen = events.groupBy("member_id").agg(F.min("day").alias("valid_from"))
-    first_given = given.groupBy("member_id").agg(F.min("valid_from").alias("first_given"))
-    unprofiled = first_seen.join(first_given, "member_id", "left").where(
-        F.col("first_given").isNull() | (F.col("valid_from") < F.col("first_given"))
-    )
-    empty = F.lit(None).cast("map<string,string>").alias("attributes")
-    rows = given.unionByName(unprofiled.select("member_id", "valid_from", empty))
-    history = W.Window.partitionBy("member_id").orderBy(F.col("valid_from").asc_nulls_first())
-    return (
-        _joined_attributes(rows, "member_id", "valid_from")
-        .withColumn("valid_to", F.lead("valid_from").over(history))
-        .select(*MEMBERS.schema.names)
+
+def settled(rows: DataFrame, special: Special) -> DataFrame:
+    """One row per event id, with ``net_cents``. Only the special rows are shuffled."""
+    marks = []
+    for key, frame in (("event_key", special.repeated), ("order_key", special.refunded)):
+        if frame is not None:
+            mark = f"has_{key}"
+            rows = rows.join(frame.select(key, F.lit(True).alias(mark)), key, "left")
+            marks.append(mark)
+    if not marks:
+        return rows.withColumn("net_cents", plain_net())
+    is_special = F.coalesce(*marks, F.lit(False))
+    plain = rows.where(~is_special).withColumn("net_cents", plain_net())
+    return plain.unionByName(with_net_cents(first_of_each_event(rows.where(is_special)))).drop(*marks)
+
+
+def pseudonymised(rows: DataFrame, pseudonyms: Pseudonyms) -> DataFrame:
+    """Replace every identifier; the keys of repeats and refunds go, since they are made of raw ids."""
+    names = [name for name in rows.columns if name not in ("event_key", "order_key")]
+    replaced = {name: pseudonyms.member(F.col(name)) for name in ("member_id", "device_id")}
+    replaced |= {name: pseudonyms.short(name, F.col(name)) for name in ("event_id", "order_id", "session_id")}
+    return pseudonyms.with_pads(rows).select(
+        *[replaced[name].alias(name) if name in replaced else F.col(name) for name in names]
     )
 
 
-def build_products(mapped: DataFrame) -> DataFrame:
-    """One row per product; where sources differ, the largest category and attribute text wins."""
-    rows = good_rows(mapped)
-    category = rows.groupBy("product_id").agg(F.max("category").alias("category"))
-    attributes = _joined_attributes(rows, "product_id")
-    return category.join(attributes, "product_id", "inner").select(*PRODUCTS.schema.names)
+def build_events(rows: DataFrame, visits: Visits) -> DataFrame:
+    """The ``events`` table from settled, pseudonymous rows; whole days of whole visitors at a time."""
+    rows = rows.withColumns({"month": F.trunc("day", "MM").cast("date"), "stitched": F.lit(False)})
+    if visits.links is not None:
+        rows = with_linked_members(rows, visits.links)
+    if visits.gap_minutes is not None or visits.rules:
+        rows = with_visits(rows, gap_minutes=visits.gap_minutes, rules=visits.rules)
+    return rows.select(*EVENTS.schema.names)
 
 
-def build_quarantine(mapped: dict[str, list[DataFrame]]) -> DataFrame:
-    """Every rejected row of every source with the first rule it broke and the source row as JSON."""
-    parts = [
-        frame.where(F.col("status") == QUARANTINED).select(
-            "source", F.lit(target).alias("target"), "rule", "raw", "file"
-        )
-        for target, frames in mapped.items()
-        for frame in frames
-    ]
-    return reduce(DataFrame.unionAll, parts).select(*QUARANTINE.schema.names)
+def reopened(events: DataFrame, day_rules: Sequence[RuleConfig]) -> DataFrame:
+    """Rows of ``events`` as they were before the last step: guests are guests, no cut sessions, no day's flags."""
+    derived = F.coalesce(F.col("flag").isin([rule.name for rule in day_rules]), F.lit(False))
+    cut = F.coalesce(F.col("session_id").startswith(CUT), F.lit(False))
+    return events.withColumns(
+        {
+            "member_id": F.when(~F.col("stitched"), F.col("member_id")),
+            "session_id": F.when(~cut, F.col("session_id")),
+            "flag": F.when(~derived, F.col("flag")),
+        }
+    ).select(*BASE)
 
 
-def _first_by_all_columns(rows: DataFrame, key: str) -> DataFrame:
-    order = [F.col(name).asc_nulls_first() for name in rows.columns]
-    first = W.Window.partitionBy(key).orderBy(*order)
-    return rows.withColumn("rank", F.row_number().over(first)).where(F.col("rank") == 1).drop("rank")
+def build_late_events(mapped: DataFrame, pseudonyms: Pseudonyms) -> DataFrame:
+    """Events that came too late to change their day."""
+    rows = with_status(mapped, LATE).withColumn("event_id", _own_id())
+    replaced = {"event_id": pseudonyms.short("event_id", F.col("event_id"))}
+    replaced["member_id"] = pseudonyms.member(F.col("member_id"))
+    return pseudonyms.with_pads(rows).withColumns(replaced).select(*LATE_EVENTS.schema.names)
 
 
-def _joined_attributes(rows: DataFrame, *key: str) -> DataFrame:
-    """One row per key with the attributes of all its rows in one map, sorted by name, the largest value winning."""
-    entries = rows.select(*key, F.explode_outer("attributes").alias("name", "value"))
-    single = entries.groupBy(*key, "name").agg(F.max("value").alias("value"))
-    # collect_list leaves nulls out: a member without attributes gets an empty map, not none.
-    entry = F.when(F.col("name").isNotNull(), F.struct("name", "value"))
-    return single.groupBy(*key).agg(F.map_from_entries(F.sort_array(F.collect_list(entry))).alias("attributes"))
+def build_quarantine(mapped: DataFrame, target: str) -> DataFrame:
+    """Every rejected row of one map: the first rule it broke, the shape of the value, where to find it in bronze."""
+    rejected = with_status(mapped, QUARANTINED)
+    return rejected.withColumn("target", F.lit(target)).select(*QUARANTINE.schema.names)

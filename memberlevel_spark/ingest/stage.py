@@ -1,19 +1,39 @@
 """The stages bronze and silver: read, build, write, account."""
 
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from memberlevel_spark.config.model import CANONICAL_TABLES
 from memberlevel_spark.errors import DataQualityError
-from memberlevel_spark.ingest.bronze import read_source
-from memberlevel_spark.ingest.mapping import FILTERED, GOOD, QUARANTINED, map_rows
-from memberlevel_spark.ingest.pseudonyms import pseudonymiser
-from memberlevel_spark.ingest.silver import build_events, build_members, build_products, build_quarantine
+from memberlevel_spark.ingest.bronze import BronzeSource
+from memberlevel_spark.ingest.canonical import FILTERED, GOOD, LATE, QUARANTINED
+from memberlevel_spark.ingest.event_log import EventLog
+from memberlevel_spark.ingest.identifiers import Pseudonyms
+from memberlevel_spark.ingest.increment import GONE, changed_members
+from memberlevel_spark.ingest.profiles import build_members, build_products, declared_profiles
+from memberlevel_spark.ingest.progress import Progress, last_progress, meaning_of
+from memberlevel_spark.ingest.quality import (
+    Result,
+    Tally,
+    built_in_counts,
+    num_rows,
+    require_passed,
+    rule_results,
+)
+from memberlevel_spark.ingest.silver import build_late_events, build_quarantine, with_status
+from memberlevel_spark.ingest.sources import Bronze, Part
 from memberlevel_spark.run import RowCounts, Run, StageResult
-from memberlevel_spark.schemas import EVENTS, MEMBERS, PRODUCTS, QUARANTINE, bronze_contract
-from memberlevel_spark.tables import Written
+from memberlevel_spark.schemas import (
+    LATE_EVENTS,
+    MEMBERS,
+    PRODUCTS,
+    QUALITY_RESULTS,
+    QUARANTINE,
+    TableContract,
+)
+from memberlevel_spark.tables import Slice, Written
 
 
 def bronze_tables(run: Run) -> list[str]:
@@ -22,119 +42,197 @@ def bronze_tables(run: Run) -> list[str]:
 
 
 def run_bronze(run: Run) -> StageResult:
-    """Copy every source, row by row, into its bronze table. Errors: DataQualityError for a source without rows."""
-    rows_in, written = 0, {}
-    for name, source in run.config.sources.items():
-        rows = read_source(run.tables.spark, name, source)
-        contract = bronze_contract(name, rows.schema.fields[:-2])
-        found = rows.select(F.lit(1)).count() if source.format not in ("csv", "json") else None
-        commit = run.tables.replace(contract, rows)
-        if commit.rows == 0:
-            raise DataQualityError(f"source {name} has no rows: {source.path}. Check the path, or remove the source.")
-        # Text is parsed once only: a count that prunes every column would skip the parser and could differ.
-        rows_in += commit.rows if found is None else found
-        written[contract.name] = commit
-    return StageResult(RowCounts(rows_in, _rows(written)), {}, _versions(written))
+    """Take what is new in every source into its bronze table; with ``run.every_seconds`` until it is stopped.
+
+    Errors: DataQualityError for a source that never had a row, or whose files are damaged; ArtefactError for a lost
+    checkpoint.
+    """
+    sources = [
+        BronzeSource(name, source, run.tables, run.shop_dir, run.config.ingest.files_per_batch)
+        for name, source in run.config.sources.items()
+    ]
+    # All at once: most of a small batch is waiting for commits.
+    queries = [source.start(every_seconds=run.every_seconds) for source in sources]
+    try:
+        for source, query in zip(sources, queries, strict=True):
+            source.finish(query)
+    finally:
+        for query in queries:
+            query.stop()
+    empty = [source for source in sources if not source.has_rows()]
+    if empty:
+        named = "; ".join(f"{source.name} ({source.path or source.settings.format})" for source in empty)
+        raise DataQualityError(f"sources have no rows: {named}. Check the path, or remove the source.")
+    rows = sum(commit.rows for source in sources for commit in source.written)
+    written = {source.table: source.written[-1].version for source in sources if source.written}
+    return StageResult(RowCounts(rows, rows), {}, written, "" if written else "nothing new")
 
 
 def run_silver(run: Run) -> StageResult:
-    """Make events, members, products and the quarantine from the pinned bronze tables, every row accounted for."""
-    read = {name: run.tables.version(name) for name in bronze_tables(run)}
-    mapped = _mapped(run, read)
-    counts = _counts(mapped)
-    _require_few_quarantined(run, counts)
-    pseudonym = pseudonymiser(run.config.pseudonyms)
-    zone = run.config.timeline.business_zone
-    written = {"quarantine": run.tables.replace(QUARANTINE, build_quarantine(mapped))}
-    events = build_events(_union(mapped["events"]), money=run.config.money, zone=zone, pseudonym=pseudonym)
-    written["events"] = run.tables.replace(EVENTS, events)
-    events = run.tables.read("events", written["events"].version)
-    given = _union(mapped["members"]) if mapped["members"] else _no_profiles(run)
-    written["members"] = run.tables.replace(MEMBERS, build_members(given, events, pseudonym=pseudonym))
-    if mapped["products"]:
-        written["products"] = run.tables.replace(PRODUCTS, build_products(_union(mapped["products"])))
-    return StageResult(_account(counts, written), read, _versions(written), _why(run, written))
+    """Make events, members, products, late events and the quarantine from the bronze batches that are new.
+
+    Everything is made anew when there is no silver yet, or when the configuration now means something else. Errors:
+    DataQualityError, before anything is written, when too many rows break a rule.
+    """
+    bronze = Bronze.pinned(run)
+    pseudonyms = Pseudonyms.of(run.config.pseudonyms, run.tables.spark)
+    progress = Progress(meaning_of(run.config, pseudonyms.check_value), bronze.last_batches())
+    before = last_progress(run.tables, QUALITY_RESULTS.name)
+    whole = before is None or before.meaning != progress.meaning or not run.tables.exists("events")
+    if before is not None and not whole:
+        bronze = replace(bronze, since=_since(run, bronze, before, progress))
+    new = [name for name, batch in progress.batches.items() if batch > bronze.since[name]]
+    read = {f"bronze_{name}": version for name, version in bronze.versions.items()}
+    if not new:
+        return StageResult(RowCounts(0, 0), read, {}, "nothing new")
+    return _Silver(run, bronze, pseudonyms, progress, whole).take(new, read)
 
 
-def _mapped(run: Run, read: dict[str, int]) -> dict[str, list[DataFrame]]:
-    mapped: dict[str, list[DataFrame]] = {table: [] for table in CANONICAL_TABLES}
-    for name, source in run.config.sources.items():
-        bronze = run.tables.read(f"bronze_{name}", read[f"bronze_{name}"])
-        for mapping in source.maps:
-            mapped[mapping.to].append(map_rows(bronze, name, mapping, time_zone=source.time_zone))
-    return mapped
+def _since(run: Run, bronze: Bronze, before: Progress, progress: Progress) -> dict[str, int]:
+    """The last batch taken of each source; with new rates, back to the first batch that lacked one."""
+    since = {name: before.batches.get(name, -1) for name in bronze.versions}
+    rate_sources = [n for n, s in run.config.sources.items() if any(mapping.to == "rates" for mapping in s.maps)]
+    if any(progress.batches[name] > since[name] for name in rate_sources):
+        waiting = run.tables.read(QUARANTINE.name).where(F.col("rule") == "missing_rate")
+        for row in waiting.groupBy("source").agg(F.min("batch")).collect():
+            since[row[0]] = min(since[row[0]], row[1] - 1)
+    return since
 
 
-def _union(frames: list[DataFrame]) -> DataFrame:
-    return reduce(DataFrame.unionAll, frames)
+@dataclass
+class _Silver:
+    """One run of silver over the new parts of bronze."""
 
+    run: Run
+    bronze: Bronze
+    pseudonyms: Pseudonyms
+    progress: Progress
+    whole: bool
+    written: dict[str, Written] = field(default_factory=dict)
 
-def _no_profiles(run: Run) -> DataFrame:
-    columns = "member_id string, valid_from date, attributes map<string,string>, status string"
-    return run.tables.spark.createDataFrame([], columns)
+    def take(self, names: list[str], read: dict[str, int]) -> StageResult:
+        parts = self.bronze.parts(names)
+        events = EventLog(self.run, self.pseudonyms, self.bronze, self.whole)
+        try:
+            tallies = events.tallies(parts)
+            if any(tally["unicode"] for tally in tallies.values()):
+                parts = [part.with_unicode(self.bronze.new_rows(part.source_map.source)) for part in parts]
+                tallies = events.tallies(parts)
+            results = [r for part in parts for r in rule_results(*part.key, tallies[part.key], self.run.config.quality)]
+            require_passed(results)
+            self._set_aside(parts, tallies)
+            repeats = events.write(self._of(parts, "events"), self.written)
+        finally:
+            events.release()
+        self._write_members(parts, events)
+        self._write_products(parts)
+        counts = self._account(tallies, events.added)
+        self._write_results([*results, *self._rejected(names), *_repeat_results(repeats, tallies)])
+        versions = {name: commit.version for name, commit in self.written.items()}
+        return StageResult(counts, read, versions, self._note(events, results))
 
+    def _of(self, parts: list[Part], table: str) -> list[Part]:
+        return [part for part in parts if part.source_map.table == table]
 
-def _counts(mapped: dict[str, list[DataFrame]]) -> dict[tuple[str, str, str], int]:
-    """Rows by (target table, source, status), in one pass over the sources."""
-    parts = [
-        frame.select(F.lit(target).alias("target"), "source", "status")
-        for target, frames in mapped.items()
-        for frame in frames
-    ]
-    rows = _union(parts).groupBy("target", "source", "status").count().collect()
-    return {(row[0], row[1], row[2]): row[3] for row in rows}
+    def _set_aside(self, parts: list[Part], tallies: dict[tuple[str, str], Tally]) -> None:
+        """Quarantine and late events; only the parts that have such rows are read again for it."""
+        rejected = [part for part in parts if tallies[part.key][QUARANTINED]]
+        late = [part for part in parts if tallies[part.key][LATE]]
+        frames = [build_quarantine(part.rows, part.source_map.table) for part in rejected]
+        self._write_batches(QUARANTINE, frames, parts)
+        self._write_batches(LATE_EVENTS, [build_late_events(part.rows, self.pseudonyms) for part in late], parts)
 
+    def _write_batches(self, contract: TableContract, frames: list[DataFrame], parts: list[Part]) -> None:
+        """Replace the rows of the batches being taken, so that taking them again adds nothing."""
+        tables = self.run.tables
+        empty = tables.spark.createDataFrame([], contract.schema)
+        rows = reduce(DataFrame.unionAll, frames, empty)
+        if self.whole:
+            self.written[contract.name] = tables.replace(contract, rows)
+            return
+        slices: list[Slice] = [
+            {"source": [name], "batch": range(self.bronze.since[name] + 1, self.progress.batches[name] + 1)}
+            for name in sorted({part.source_map.source for part in parts})
+        ]
+        if frames or tables.count(contract.name, slices):
+            self.written[contract.name] = tables.replace_slice(contract, rows, *slices)
 
-def _require_few_quarantined(run: Run, counts: dict[tuple[str, str, str], int]) -> None:
-    limit = run.config.quality.max_quarantine_share
-    for target, source, status in sorted(counts):
-        total = sum(number for key, number in counts.items() if key[:2] == (target, source))
-        number = counts[target, source, status]
-        if status == QUARANTINED and number > limit * total:
+    def _write_members(self, parts: list[Part], events: EventLog) -> None:
+        tables, given = self.run.tables, [with_status(p.rows, GOOD) for p in self._of(parts, "members")]
+        columns = [frame.select("member_id", "valid_from", "attributes") for frame in given]
+        nobody = tables.spark.createDataFrame([], "member_id string, valid_from date, attributes map<string,string>")
+        declared = declared_profiles(reduce(DataFrame.unionAll, columns, nobody), self.pseudonyms)
+        if self.whole:
+            self.written["members"] = tables.replace(MEMBERS, build_members(declared, events.first_seen()))
+            return
+        merged = changed_members(tables.read("members"), declared, events.first_seen(), events.first_day)
+        self.written["members"] = tables.merge(MEMBERS, merged, gone=GONE)
+
+    def _write_products(self, parts: list[Part]) -> None:
+        given = [with_status(part.rows, GOOD) for part in self._of(parts, "products")]
+        if not given:
+            return
+        columns = ("product_id", "category", "valid_from", "attributes")
+        rows = reduce(DataFrame.unionAll, [frame.select(*columns) for frame in given])
+        if self.whole:
+            self.written["products"] = self.run.tables.replace(PRODUCTS, build_products(rows))
+            return
+        known = self.run.tables.read("products").join(rows.select("product_id").distinct(), "product_id", "left_semi")
+        products = build_products(rows.unionByName(known.select(*columns)))
+        self.written["products"] = self.run.tables.merge(PRODUCTS, products.withColumn(GONE, F.lit(False)), gone=GONE)
+
+    def _account(self, tallies: dict[tuple[str, str], Tally], added: int) -> RowCounts:
+        """Mapped rows = new events + repeats + quarantined + late + filtered + rows folded into other tables."""
+
+        def total(status: str, events: bool | None = None) -> int:
+            return sum(t[status] for key, t in tallies.items() if events is None or (key[1] == "events") == events)
+
+        duplicates = total(GOOD, events=True) - added
+        set_aside = self.written[QUARANTINE.name].rows if QUARANTINE.name in self.written else 0
+        if set_aside != total(QUARANTINED) or duplicates < 0:
             raise DataQualityError(
-                f"too many rows of {source} cannot become {target}: {number:,} of {total:,} (limit {limit:.1%})."
-                f" See why with jobs.silver --set quality.max_quarantine_share=1, then mend the map or the source."
+                f"rows are not accounted for in silver: {total(QUARANTINED)} to quarantine, {set_aside} in it,"
+                f" {duplicates} duplicates. Run the stage again."
             )
-
-
-def _account(counts: dict[tuple[str, str, str], int], written: dict[str, Written]) -> RowCounts:
-    """Mapped rows = table rows + quarantined + filtered + repeats; a member known only by events adds no repeat."""
-    by_status = {
-        status: sum(n for key, n in counts.items() if key[2] == status) for status in (GOOD, QUARANTINED, FILTERED)
-    }
-    rows_out = written["events"].rows + (written["products"].rows if "products" in written else 0)
-    good = {
-        target: sum(n for key, n in counts.items() if key[0] == target and key[2] == GOOD)
-        for target in CANONICAL_TABLES
-    }
-    duplicates = good["events"] + good["products"] - rows_out
-    if written["quarantine"].rows != by_status[QUARANTINED] or duplicates < 0:
-        raise DataQualityError(
-            f"rows are not accounted for in silver: {by_status[QUARANTINED]} to quarantine,"
-            f" {written['quarantine'].rows} in it, {duplicates} duplicates. Run the stage again."
+        return RowCounts(
+            rows_in=sum(num_rows(tally) for tally in tallies.values()),
+            rows_out=added,
+            quarantined=total(QUARANTINED),
+            duplicates=duplicates,
+            filtered=total(FILTERED),
+            late=total(LATE),
+            aggregated=total(GOOD, events=False),
         )
-    return RowCounts(
-        rows_in=sum(counts.values()),
-        rows_out=rows_out,
-        quarantined=by_status[QUARANTINED],
-        duplicates=duplicates,
-        filtered=by_status[FILTERED],
-        aggregated=good["members"],
-    )
+
+    def _rejected(self, names: list[str]) -> list[Result]:
+        """What the built-in rules rejected in the batches of this run."""
+        taken = F.lit(False)
+        for name in names:
+            taken |= (F.col("source") == name) & (F.col("batch") > self.bronze.since[name])
+        rows = built_in_counts(self.run.tables.read(QUARANTINE.name).where(taken)).collect()
+        return [Result(row[0], row[1], row[2], "quarantine", row[3], row[3], None) for row in sorted(rows)]
+
+    def _write_results(self, results: list[Result]) -> None:
+        """The last commit of the run; it carries how far silver has come."""
+        rows = [(*r.counted, self.progress.batches[r.source], *r.judged) for r in results]
+        tables = self.run.tables.with_stamp(**self.progress.stamp())
+        frame = tables.spark.createDataFrame(rows, QUALITY_RESULTS.schema)
+        if self.whole or not tables.exists(QUALITY_RESULTS.name):
+            self.written[QUALITY_RESULTS.name] = tables.replace(QUALITY_RESULTS, frame)
+            return
+        taken = sorted({(row[0], row[4]) for row in rows})
+        slices: list[Slice] = [{"source": [source], "through_batch": [batch]} for source, batch in taken]
+        self.written[QUALITY_RESULTS.name] = tables.replace_slice(QUALITY_RESULTS, frame, *slices)
+
+    def _note(self, events: EventLog, results: list[Result]) -> str:
+        found = [f"{r.rule}={r.num_broken:,}" for r in results if r.num_broken and r.rule not in (QUARANTINED, LATE)]
+        days = "all days" if events.days is None else f"{len(events.days)} days"
+        return ", ".join([days, *found])
 
 
-def _why(run: Run, written: dict[str, Written]) -> str:
-    if not written["quarantine"].rows:
-        return ""
-    rules = (
-        run.tables.read("quarantine", written["quarantine"].version).groupBy("rule").count().orderBy("rule").collect()
-    )
-    return "rules: " + ", ".join(f"{row['rule']}={row['count']}" for row in rules)
-
-
-def _rows(written: dict[str, Written]) -> int:
-    return sum(commit.rows for commit in written.values())
-
-
-def _versions(written: dict[str, Written]) -> dict[str, int]:
-    return {name: commit.version for name, commit in written.items()}
+def _repeat_results(repeats: list[tuple[str, str, int]], tallies: dict[tuple[str, str], Tally]) -> list[Result]:
+    return [
+        Result(source, "events", f"{kind}_repeat", "drop", tallies[source, "events"][GOOD], number, None)
+        for source, kind, number in repeats
+        if (source, "events") in tallies
+    ]

@@ -19,6 +19,8 @@ TABLES = (
     "events",
     "members",
     "quarantine",
+    "late_events",
+    "quality_results",
     "member_days",
     "member_levels",
     "member_features",
@@ -76,7 +78,7 @@ def test_every_stage_accounts_for_its_rows(shop: Path):
     records = [json.loads(path.read_text()) for path in (shop / "runs" / "stages").glob("*.json")]
     assert len(records) == 13
     for record in records:
-        parts = ("rows_out", "quarantined", "duplicates", "filtered", "aggregated")
+        parts = ("rows_out", "quarantined", "duplicates", "filtered", "late", "aggregated")
         assert record["rows_in"] == sum(record[part] for part in parts), record["stage"]
 
 
@@ -113,7 +115,7 @@ def test_matured_outcomes_exist_for_the_old_date_only(spark: SparkSession, shop:
 def test_raw_identifiers_and_the_key_leave_ingest_nowhere(spark: SparkSession, shop: Path):
     for name in TABLES:
         frame = table(spark, shop, name)
-        if name.startswith("bronze") or name == "quarantine":
+        if name.startswith("bronze"):
             continue
         assert frame.where(F.to_json(F.struct("*")).contains(RAW_MEMBER)).isEmpty(), name
     files = [path for path in shop.rglob("*") if path.is_file() and "tables" not in path.parts]

@@ -22,23 +22,36 @@ def day(offset: int) -> date:
     return DAY + timedelta(days=offset)
 
 
-def test_a_tile_counts_orders_once_sums_their_lines_and_counts_activities(spark: SparkSession):
-    columns = "member_id string, day date, event_id string, event_type string, order_id string,"
-    columns += " quantity long, amount_cents long, discount_cents long"
+def test_a_tile_counts_orders_and_sessions_once_nets_refunds_and_leaves_out_guests_and_flagged_events(
+    spark: SparkSession,
+):
+    columns = "member_id string, day date, event_id string, event_type string, order_id string, session_id string,"
+    columns += " quantity long, net_cents long, discount_cents long, points long, flag string"
     events = spark.createDataFrame(
         [
-            ("a", DAY, "e1", "order", "o1", 2, 100, 5),
-            ("a", DAY, "e2", "order", "o1", 1, 50, 0),
-            ("a", DAY, "e3", "order", "o2", 1, 7, 0),
-            ("a", DAY, "e4", "order", None, 1, 1, 0),
-            ("a", DAY, "e5", "order", None, 1, 1, 0),
-            ("a", DAY, "e6", "activity", None, 1, 0, 0),
-            ("a", day(1), "e7", "activity", "o9", 9, 9, 9),
+            ("a", DAY, "e1", "order", "o1", None, 2, 100, 5, 0, None),
+            ("a", DAY, "e2", "order", "o1", "s1", 1, 50, 0, 0, None),
+            ("a", DAY, "e3", "order", "o2", None, 1, 7, 0, 0, None),
+            ("a", DAY, "e4", "order", None, None, 1, 1, 0, 0, None),
+            ("a", DAY, "e5", "order", None, None, 1, 1, 0, 0, None),
+            ("a", DAY, "e6", "activity", None, "s9", 1, 0, 0, 0, None),
+            ("a", DAY, "e7", "view", None, "s1", 1, 0, 0, 0, None),
+            ("a", DAY, "e8", "view", None, "s1", 1, 0, 0, 0, None),
+            ("a", DAY, "e9", "search", None, "s2", 1, 0, 0, 0, None),
+            ("a", DAY, "f1", "cart_add", None, "s2", 1, 0, 0, 0, None),
+            ("a", day(1), "f2", "activity", "o9", None, 9, 0, 9, 0, None),
+            ("a", day(1), "f3", "refund", "o1", None, 9, -30, 9, 0, None),
+            ("a", day(1), "f4", "cancellation", "o2", None, 9, -7, 9, 0, None),
+            ("a", day(1), "f5", "points", None, None, 9, 0, 0, 40, None),
+            ("a", day(1), "f6", "points", None, None, 9, 0, 0, -15, None),
+            ("a", day(1), "f7", "order", "o3", None, 9, 900, 9, 9, "robot"),
+            (None, day(1), "f8", "view", None, "s1", 9, 0, 9, 9, None),
         ],
         columns,
     )
     expected = spark.createDataFrame(
-        [("a", DAY, 4, 6, 159, 5, 1, 6), ("a", day(1), 0, 0, 0, 0, 1, 1)], MEMBER_DAYS.schema
+        [("a", DAY, 4, 6, 159, 5, 1, 2, 1, 1, 2, 0, 0, 10), ("a", day(1), 0, 0, -37, 0, 1, 0, 0, 0, 0, 2, 25, 5)],
+        MEMBER_DAYS.schema,
     )
     assert_df_equality(build_member_days(events), expected, ignore_nullable=True, ignore_row_order=True)
 

@@ -37,5 +37,5 @@ def test_what_is_carried_over_is_the_part_of_the_window_the_horizon_leaves():
 
 
 def test_a_metric_that_is_no_measure_is_refused():
-    with pytest.raises(ConfigError, match=r"levels.metric is not a measure: points. Use one of: num_orders, "):
-        LevelRules.of(CONFIG.model_copy(update={"metric": "points"}), MEASURES)
+    with pytest.raises(ConfigError, match=r"levels.metric is not a measure: clicks. Use one of: num_orders, "):
+        LevelRules.of(CONFIG.model_copy(update={"metric": "clicks"}), MEASURES)

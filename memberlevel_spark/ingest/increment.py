@@ -1,0 +1,63 @@
+"""Adding to tables that exist: which days and members new rows touch, and those days and members made anew.
+
+All functions are pure: frames in, frames out. Whatever order batches arrive in, the result is that of one load of
+everything, because a touched day is always rebuilt from all its rows.
+"""
+
+from datetime import date
+from functools import reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from memberlevel_spark.ingest.profiles import build_members
+from memberlevel_spark.ingest.refunds import is_refund, order_key
+from memberlevel_spark.ingest.repeats import event_key
+
+GONE = "gone"
+
+
+def touched_days(events: DataFrame, new: DataFrame, *, links: DataFrame | None, refunds: bool) -> DataFrame:
+    """Days whose events change: those of new rows, and those of present rows that new ones bear upon.
+
+    A present row is borne upon when it has the event id of a new one, when its order gets new rows, or when it is a
+    guest's (or was) and its device gets a link. One column ``day``, distinct.
+    """
+    same_event = events.join(new.select("event_id").distinct(), "event_id", "left_semi")
+    parts = [new.select("day"), same_event.select("day")]
+    if refunds:
+        orders = new.select("order_id").unionAll(same_event.select("order_id")).where("order_id is not null").distinct()
+        parts.append(events.join(orders, "order_id", "left_semi").select("day"))
+    if links is not None:
+        guests = events.where(F.col("stitched") | F.col("member_id").isNull())
+        parts.append(guests.join(links.select("device_id").distinct(), "device_id", "left_semi").select("day"))
+    return reduce(DataFrame.unionAll, parts).distinct()
+
+
+def with_order_company(rows: DataFrame, elsewhere: DataFrame) -> DataFrame:
+    """``rows`` and, from other days, the rows of the refunded orders among them: their net depends on those."""
+    refunded = rows.where(is_refund() & F.col("order_id").isNotNull()).select("order_id").distinct()
+    return rows.unionByName(elsewhere.join(refunded, "order_id", "left_semi").select(*rows.columns))
+
+
+def keyed(rows: DataFrame) -> DataFrame:
+    """``rows`` with the keys by which repeats and refunded orders are found."""
+    return rows.withColumns({"event_key": event_key(F.col("event_id")), "order_key": order_key(F.col("order_id"))})
+
+
+def changed_members(members: DataFrame, declared: DataFrame, seen: DataFrame, since: date) -> DataFrame:
+    """Rows to merge into ``members``, those that must go marked ``gone``.
+
+    In: the table; new ``declared`` profiles; ``seen``: first day (``valid_from``) of each member among the events on or
+    after ``since``, the first touched day.
+    """
+    by_events, early = ~F.col("declared"), F.col("valid_from") < F.lit(since)
+    may_vanish = members.where(by_events & ~early)
+    touched = reduce(DataFrame.unionAll, [frame.select("member_id") for frame in (declared, seen, may_vanish)])
+    before = members.join(touched.distinct(), "member_id", "left_semi")
+    first_days = seen.unionByName(before.where(by_events & early).select("member_id", "valid_from"))
+    first_seen = first_days.groupBy("member_id").agg(F.min("valid_from").alias("valid_from"))
+    profiles = before.where("declared").select(*declared.columns).unionByName(declared)
+    after = build_members(profiles, first_seen)
+    gone = before.join(after, ["member_id", "valid_from"], "left_anti").select(*members.columns)
+    return after.withColumn(GONE, F.lit(False)).unionByName(gone.withColumn(GONE, F.lit(True)))

@@ -1,0 +1,130 @@
+"""The rows silver has to take: every map of every source over the bronze batches that are new, typed and judged."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import reduce
+
+from pyspark.sql import DataFrame, Observation
+from pyspark.sql import functions as F
+
+from memberlevel_spark.config import Config
+from memberlevel_spark.config.ingest import MapConfig, SourceConfig
+from memberlevel_spark.ingest.canonical import CANONICAL, EVENT_TYPES, GOOD
+from memberlevel_spark.ingest.mapping import SourceMap, map_rows
+from memberlevel_spark.ingest.money import daily_rates
+from memberlevel_spark.ingest.quality import Tally, tally_columns
+from memberlevel_spark.ingest.reader import BATCH
+from memberlevel_spark.ingest.silver import with_status
+from memberlevel_spark.run import Run
+
+LITERAL = re.compile(r"^\s*'(\w+)'\s*$")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The new rows of one source for one canonical table, mapped."""
+
+    source_map: SourceMap
+    rows: DataFrame
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Source and table."""
+        return self.source_map.source, self.source_map.table
+
+    def observed(self) -> tuple[DataFrame, Observation]:
+        """The rows, and what will hold their tally once an action has run over them."""
+        observation = Observation()
+        columns = tally_columns(self.source_map.table, self.source_map.rules)
+        return self.rows.observe(observation, *columns), observation
+
+    def tally(self) -> Tally:
+        """Count the rows, in a pass of its own."""
+        row = self.rows.agg(*tally_columns(self.source_map.table, self.source_map.rules)).first()
+        return row.asDict() if row is not None else {}
+
+    def with_unicode(self, bronze: DataFrame) -> "Part":
+        """The same with identifiers normalised as Unicode."""
+        source_map = replace(self.source_map, unicode=True)
+        return Part(source_map, map_rows(bronze, source_map))
+
+
+@dataclass(frozen=True)
+class Bronze:
+    """The pinned bronze tables of a run; ``since`` is the last batch of each source that was taken before."""
+
+    run: Run
+    versions: Mapping[str, int]
+    since: Mapping[str, int]
+
+    @classmethod
+    def pinned(cls, run: Run) -> "Bronze":
+        """All batches of the latest versions. Errors: ArtefactError when a bronze table is missing."""
+        names = run.config.sources
+        return cls(run, {name: run.tables.version(f"bronze_{name}") for name in names}, dict.fromkeys(names, -1))
+
+    def all_rows(self, source: str) -> DataFrame:
+        """Every row of a source."""
+        return self.run.tables.read(f"bronze_{source}", self.versions[source])
+
+    def new_rows(self, source: str) -> DataFrame:
+        """The rows that were not taken yet."""
+        return self.all_rows(source).where(F.col(BATCH) > self.since[source])
+
+    def last_batches(self) -> dict[str, int]:
+        """The newest batch of each source, -1 for a source without rows."""
+        newest = [
+            self.all_rows(name).agg(F.lit(name).alias("source"), F.max(BATCH).alias("batch")) for name in self.versions
+        ]
+        return {row[0]: -1 if row[1] is None else row[1] for row in reduce(DataFrame.unionAll, newest).collect()}
+
+    def parts(self, names: Iterable[str]) -> list[Part]:
+        """The new rows of the named sources, mapped to their tables."""
+        rates = self._rates()
+        parts = []
+        for name in names:
+            for mapping in self.run.config.sources[name].maps:
+                source_map = SourceMap.of(self.run.config, name, mapping)
+                if source_map.may_be_foreign:
+                    source_map = replace(source_map, rates=rates)
+                parts.append(Part(source_map, map_rows(self.new_rows(name), source_map)))
+        return parts
+
+    def good_rows(self, table: str, *, only_new: bool = False, unicode: bool = False) -> DataFrame | None:
+        """The good rows for one table of every source; None when no source maps to it."""
+        frames = []
+        for name, source in self.run.config.sources.items():
+            rows = self.new_rows(name) if only_new else self.all_rows(name)
+            for mapping in source.maps:
+                if mapping.to == table:
+                    source_map = replace(SourceMap.of(self.run.config, name, mapping), unicode=unicode)
+                    good = with_status(map_rows(rows, source_map), GOOD)
+                    frames.append(good.select(*CANONICAL[table]))
+        return reduce(DataFrame.unionAll, frames) if frames else None
+
+    def _rates(self) -> DataFrame:
+        """The rate of each currency and day; without a source of rates there is none for any."""
+        good = self.good_rows("rates")
+        if good is None:
+            good = self.run.tables.spark.createDataFrame([], "currency string, day date, rate decimal(18,9)")
+        return daily_rates(good, self.run.config.ingest.max_rate_age_days)
+
+
+def possible_types(source: SourceConfig, mapping: MapConfig) -> set[str]:
+    """The event types a map can give, as far as the YAML tells: all of them unless it translates or names one."""
+    literal = LITERAL.match(mapping.columns["event_type"])
+    if literal:
+        return {source.event_types.get(literal[1], literal[1])} if source.event_types else {literal[1]}
+    return set(source.event_types.values()) or set(EVENT_TYPES)
+
+
+def shop_types(config: Config) -> set[str]:
+    """The event types any source of the shop can give."""
+    return {
+        event_type
+        for source in config.sources.values()
+        for mapping in source.maps
+        if mapping.to == "events"
+        for event_type in possible_types(source, mapping)
+    }
