@@ -33,9 +33,10 @@ def at(offset: int) -> date:
 
 def member_days(spark: SparkSession, *rows: tuple[str, int, int]) -> DataFrame:
     """Tiles from (member, day relative to the as-of date, spend); one order each."""
-    full = [(member, at(offset), 1, 1, cents, 0, 0, 1) for member, offset, cents in rows]
-    measures = ", ".join(f"{name} long" for name in (*MEASURES, "num_events"))
-    return spark.createDataFrame(full, f"member_id string, day date, {measures}")
+    names, one_each = (*MEASURES, "num_events"), {"num_orders": 1, "num_items": 1, "num_events": 1}
+    tiles = [{**dict.fromkeys(names, 0), **one_each, "spend_cents": cents} for _, _, cents in rows]
+    full = [(row[0], at(row[1]), *tile.values()) for row, tile in zip(rows, tiles, strict=True)]
+    return spark.createDataFrame(full, "member_id string, day date, " + ", ".join(f"{name} long" for name in names))
 
 
 def members(spark: SparkSession, *names: str, since: int = -100) -> DataFrame:
