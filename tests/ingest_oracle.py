@@ -191,7 +191,7 @@ def broken_event_rules(row: Row, shop: Shop, source: Source) -> Iterable[str]:
     if row["amount"] or row["discount"]:
         if row["currency"] not in DIGITS:
             yield "unknown_currency"
-        elif row["amount_cents"] is None:
+        elif None in (row["amount_cents"], row["discount_cents"]):
             yield "missing_rate"
 
 

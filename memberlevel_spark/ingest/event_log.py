@@ -9,11 +9,12 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.ingest.identifiers import Pseudonyms
 from memberlevel_spark.ingest.identity import links_by_device
-from memberlevel_spark.ingest.increment import keyed, touched_days, with_order_company
+from memberlevel_spark.ingest.increment import changed_orders, keyed, same_events, touched_days
 from memberlevel_spark.ingest.quality import Tally
 from memberlevel_spark.ingest.refunds import CANCELLATION, REFUND, refunded_keys
 from memberlevel_spark.ingest.repeats import count_repeats, repeated_keys
 from memberlevel_spark.ingest.silver import (
+    BASE,
     Special,
     Visits,
     build_events,
@@ -64,7 +65,7 @@ class EventLog:
             rows, refunding = self._rows(parts), [part for part in parts if self._may_refund(part)]
             refunded = self._keys(refunded_keys(self._rows(refunding))) if refunding else None
             special = Special(self._repeated, refunded)
-            events = build_events(pseudonymised(settled(rows, special), self.pseudonyms), self._visits())
+            events = build_events(settled(pseudonymised(rows, self.pseudonyms), special), self._visits())
             commit = self._tables(None).replace(EVENTS, events)
             self.added = commit.rows
         else:
@@ -94,19 +95,20 @@ class EventLog:
         events, visits = self.run.tables.read("events"), self._visits()
         nothing = events.limit(0)
         new = self._hold(pseudonymised(self._rows(parts), self.pseudonyms)) if parts else None
-        fresh = reopened(nothing, visits.rules) if new is None else new.drop("batch")
+        fresh = reopened(nothing, visits.rules) if new is None else new.select(*BASE)
+        same = self._hold(same_events(events, fresh))
         refunds = bool({REFUND, CANCELLATION} & shop_types(self.run.config))
-        touched = touched_days(events, fresh, links=self._new_links(), refunds=refunds).collect()
+        orders = self._hold(changed_orders(fresh, same)) if refunds else None
+        touched = touched_days(events, fresh, same, orders=orders, links=self._new_links()).collect()
         self.days = tuple(sorted(row[0] for row in touched))
         on_days = F.col("day").isin(list(self.days)) if self.days else F.lit(False)
         before = events.where(on_days)
-        rows = reopened(before, visits.rules).unionByName(fresh)
-        if refunds:
-            rows = with_order_company(rows, reopened(events.where(~on_days), visits.rules))
-        rows = keyed(rows)
+        # All rows of a changed order are among them: their days are touched.
+        rows = keyed(reopened(before, visits.rules).unionByName(fresh))
         self._repeated = self._keys(repeated_keys(rows))
-        special = Special(self._repeated, self._keys(refunded_keys(rows)) if refunds else None)
-        built = build_events(settled(rows, special).where(on_days), visits)
+        changed = None if orders is None else rows.join(orders, "order_id", "left_semi")
+        special = Special(self._repeated, None if changed is None else self._keys(refunded_keys(changed)))
+        built = build_events(settled(rows, special), visits)
         if not self.days:
             return Written(self.run.tables.version("events"), 0), rows
         num_before = before.count()
@@ -131,7 +133,7 @@ class EventLog:
         return Visits(links, config.ingest.session_gap_minutes if browses else None, rules)
 
     def _new_links(self) -> DataFrame | None:
-        links = self.bronze.good_rows("devices", only_new=True, unicode=True)
+        links = self.bronze.good_rows("devices", self.bronze.new_rows, unicode=True)
         return None if links is None else self._linked(links)
 
     def _linked(self, links: DataFrame) -> DataFrame:

@@ -11,33 +11,37 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.ingest.profiles import build_members
-from memberlevel_spark.ingest.refunds import is_refund, order_key
+from memberlevel_spark.ingest.refunds import order_key
 from memberlevel_spark.ingest.repeats import event_key
 
 GONE = "gone"
 
 
-def touched_days(events: DataFrame, new: DataFrame, *, links: DataFrame | None, refunds: bool) -> DataFrame:
+def same_events(events: DataFrame, new: DataFrame) -> DataFrame:
+    """Present rows with the event id of a new one: ``order_id`` and ``day``."""
+    return events.join(new.select("event_id").distinct(), "event_id", "left_semi").select("order_id", "day")
+
+
+def changed_orders(new: DataFrame, same: DataFrame) -> DataFrame:
+    """Orders that get new rows or may lose present ones; the net of all others stays. One column, distinct."""
+    return new.select("order_id").unionAll(same.select("order_id")).where("order_id is not null").distinct()
+
+
+def touched_days(
+    events: DataFrame, new: DataFrame, same: DataFrame, *, orders: DataFrame | None, links: DataFrame | None
+) -> DataFrame:
     """Days whose events change: those of new rows, and those of present rows that new ones bear upon.
 
-    A present row is borne upon when it has the event id of a new one, when its order gets new rows, or when it is a
-    guest's (or was) and its device gets a link. One column ``day``, distinct.
+    A present row is borne upon when it has the event id of a new one (``same``), when it is of one of ``orders``, or
+    when it is a guest's (or was) and its device gets a link. One column ``day``, distinct.
     """
-    same_event = events.join(new.select("event_id").distinct(), "event_id", "left_semi")
-    parts = [new.select("day"), same_event.select("day")]
-    if refunds:
-        orders = new.select("order_id").unionAll(same_event.select("order_id")).where("order_id is not null").distinct()
+    parts = [new.select("day"), same.select("day")]
+    if orders is not None:
         parts.append(events.join(orders, "order_id", "left_semi").select("day"))
     if links is not None:
         guests = events.where(F.col("stitched") | F.col("member_id").isNull())
         parts.append(guests.join(links.select("device_id").distinct(), "device_id", "left_semi").select("day"))
     return reduce(DataFrame.unionAll, parts).distinct()
-
-
-def with_order_company(rows: DataFrame, elsewhere: DataFrame) -> DataFrame:
-    """``rows`` and, from other days, the rows of the refunded orders among them: their net depends on those."""
-    refunded = rows.where(is_refund() & F.col("order_id").isNotNull()).select("order_id").distinct()
-    return rows.unionByName(elsewhere.join(refunded, "order_id", "left_semi").select(*rows.columns))
 
 
 def keyed(rows: DataFrame) -> DataFrame:

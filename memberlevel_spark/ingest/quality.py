@@ -55,7 +55,7 @@ class Result:
 def tally_columns(table: str, rules: Iterable[RuleConfig]) -> list[Column]:
     """The aggregates of a tally over mapped rows."""
     identifiers = [name for name, column in CANONICAL[table].items() if column.kind == "identifier"]
-    unicode = [F.count_if(has_unicode(F.col(name))) for name in identifiers if name in ("member_id", "device_id")]
+    unicode = [F.count_if(has_unicode(F.col(name))) for name in identifiers]
     return [
         *[F.count_if(F.col("status") == status).alias(status) for status in STATUSES],
         *[F.count_if(F.col(f"breaks_{rule.name}")).alias(rule.name) for rule in rules],

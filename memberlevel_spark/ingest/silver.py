@@ -1,7 +1,7 @@
 """Events: from mapped rows to the clean log of what members did.
 
 In: good rows of ``mapping``. Out: ``events``, one row per event id. The steps, each a function from frame to frame:
-``typed_events`` (one form for all sources) -> ``settled`` (repeats out, refunds net) -> ``pseudonymised`` ->
+``typed_events`` (one form for all sources) -> ``pseudonymised`` -> ``settled`` (repeats out, refunds net) ->
 ``build_events`` (guests named, sessions cut, days flagged). A later run joins them with the rows of the days it
 touches, which ``reopened`` brings back to the form before the last step.
 """
@@ -21,7 +21,7 @@ from memberlevel_spark.ingest.repeats import event_key, first_of_each_event
 from memberlevel_spark.ingest.visits import CUT, with_visits
 from memberlevel_spark.schemas import EVENTS, LATE_EVENTS, QUARANTINE
 
-# What typed events carry until the last step derives the rest.
+# What typed events carry until the last step derives the rest; net_cents is null until they are settled.
 BASE = (
     "event_id",
     "member_id",
@@ -35,6 +35,7 @@ BASE = (
     "quantity",
     "amount_cents",
     "discount_cents",
+    "net_cents",
     "points",
     "rating",
     "text",
@@ -48,7 +49,7 @@ BASE = (
 
 @dataclass(frozen=True)
 class Special:
-    """The few events that need the company of others: keys of repeated ids and of refunded orders; None where none."""
+    """The few events that need the company of others: keys of repeated ids and of orders to net; None where none."""
 
     repeated: DataFrame | None = None
     refunded: DataFrame | None = None
@@ -74,7 +75,8 @@ def typed_events(mapped: DataFrame) -> DataFrame:
     Event ids are unique within a source, so the source becomes part of the id. ``event_key`` and ``order_key`` are what
     repeats and refunds are found by.
     """
-    identified = with_status(mapped, GOOD).withColumn("event_id", _own_id())
+    open_net = F.lit(None).cast("bigint")
+    identified = with_status(mapped, GOOD).withColumns({"event_id": _own_id(), "net_cents": open_net})
     keys = {"event_key": event_key(F.col("event_id")), "order_key": order_key(F.col("order_id"))}
     return identified.select(*BASE, "batch").withColumns(keys)
 
@@ -87,27 +89,28 @@ def _own_id() -> Column:
 
 
 def settled(rows: DataFrame, special: Special) -> DataFrame:
-    """One row per event id, with ``net_cents``. Only the special rows are shuffled."""
-    marks = []
+    """One row per event id, with ``net_cents``. Only the special rows are shuffled; of the others those that were
+    settled before keep their net.
+    """
+    marks, net = [], F.coalesce("net_cents", plain_net())
     for key, frame in (("event_key", special.repeated), ("order_key", special.refunded)):
         if frame is not None:
             mark = f"has_{key}"
             rows = rows.join(frame.select(key, F.lit(True).alias(mark)), key, "left")
             marks.append(mark)
     if not marks:
-        return rows.withColumn("net_cents", plain_net())
+        return rows.withColumn("net_cents", net)
     is_special = F.coalesce(*marks, F.lit(False))
-    plain = rows.where(~is_special).withColumn("net_cents", plain_net())
+    plain = rows.where(~is_special).withColumn("net_cents", net)
     return plain.unionByName(with_net_cents(first_of_each_event(rows.where(is_special)))).drop(*marks)
 
 
 def pseudonymised(rows: DataFrame, pseudonyms: Pseudonyms) -> DataFrame:
-    """Replace every identifier; the keys of repeats and refunds go, since they are made of raw ids."""
-    names = [name for name in rows.columns if name not in ("event_key", "order_key")]
+    """Replace every identifier; ``event_key`` and ``order_key``, if there, stay those of the raw ids."""
     replaced = {name: pseudonyms.member(F.col(name)) for name in ("member_id", "device_id")}
     replaced |= {name: pseudonyms.short(name, F.col(name)) for name in ("event_id", "order_id", "session_id")}
     return pseudonyms.with_pads(rows).select(
-        *[replaced[name].alias(name) if name in replaced else F.col(name) for name in names]
+        *[replaced[name].alias(name) if name in replaced else F.col(name) for name in rows.columns]
     )
 
 
@@ -122,7 +125,7 @@ def build_events(rows: DataFrame, visits: Visits) -> DataFrame:
 
 
 def reopened(events: DataFrame, day_rules: Sequence[RuleConfig]) -> DataFrame:
-    """Rows of ``events`` as they were before the last step: guests are guests, no cut sessions, no day's flags."""
+    """Rows of ``events`` as settled, before the last step: guests are guests, no cut sessions, no day's flags."""
     derived = F.coalesce(F.col("flag").isin([rule.name for rule in day_rules]), F.lit(False))
     cut = F.coalesce(F.col("session_id").startswith(CUT), F.lit(False))
     return events.withColumns(

@@ -1,7 +1,7 @@
 """The rows silver has to take: every map of every source over the bronze batches that are new, typed and judged."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -72,6 +72,10 @@ class Bronze:
         """The rows that were not taken yet."""
         return self.all_rows(source).where(F.col(BATCH) > self.since[source])
 
+    def taken_rows(self, source: str) -> DataFrame:
+        """The rows that were taken before."""
+        return self.all_rows(source).where(F.col(BATCH) <= self.since[source])
+
     def last_batches(self) -> dict[str, int]:
         """The newest batch of each source, -1 for a source without rows."""
         newest = [
@@ -91,21 +95,36 @@ class Bronze:
                 parts.append(Part(source_map, map_rows(self.new_rows(name), source_map)))
         return parts
 
-    def good_rows(self, table: str, *, only_new: bool = False, unicode: bool = False) -> DataFrame | None:
-        """The good rows for one table of every source; None when no source maps to it."""
+    def good_rows(
+        self, table: str, rows_of: Callable[[str], DataFrame] | None = None, *, unicode: bool = False
+    ) -> DataFrame | None:
+        """The good rows for one table among ``rows_of`` every source (None: all); None when no source maps to it."""
         frames = []
-        for name, source in self.run.config.sources.items():
-            rows = self.new_rows(name) if only_new else self.all_rows(name)
-            for mapping in source.maps:
-                if mapping.to == table:
-                    source_map = replace(SourceMap.of(self.run.config, name, mapping), unicode=unicode)
-                    good = with_status(map_rows(rows, source_map), GOOD)
-                    frames.append(good.select(*CANONICAL[table]))
+        for name, mapping in self._maps_to(table):
+            source_map = replace(SourceMap.of(self.run.config, name, mapping), unicode=unicode)
+            good = with_status(map_rows((rows_of or self.all_rows)(name), source_map), GOOD)
+            frames.append(good.select(*CANONICAL[table]))
         return reduce(DataFrame.unionAll, frames) if frames else None
 
-    def _rates(self) -> DataFrame:
+    def reprices(self) -> bool:
+        """Whether new rates change what events taken before are worth."""
+        before = self._rates(self.taken_rows).withColumnRenamed("rate", "rate_before")
+        changed = before.join(self._rates(), ["currency", "rate_day"]).where("rate <> rate_before")
+        maps = [SourceMap.of(self.run.config, name, mapping) for name, mapping in self._maps_to("events")]
+        foreign = [source_map for source_map in maps if source_map.may_be_foreign]
+        if not foreign or changed.isEmpty():
+            return False
+        keys = changed.select("currency", F.col("rate_day").alias("day"))
+        taken = [map_rows(self.taken_rows(m.source), replace(m, rates=self._rates())) for m in foreign]
+        return any(not rows.join(F.broadcast(keys), ["currency", "day"], "left_semi").isEmpty() for rows in taken)
+
+    def _maps_to(self, table: str) -> list[tuple[str, MapConfig]]:
+        sources = self.run.config.sources
+        return [(name, mapping) for name, source in sources.items() for mapping in source.maps if mapping.to == table]
+
+    def _rates(self, rows_of: Callable[[str], DataFrame] | None = None) -> DataFrame:
         """The rate of each currency and day; without a source of rates there is none for any."""
-        good = self.good_rows("rates")
+        good = self.good_rows("rates", rows_of)
         if good is None:
             good = self.run.tables.spark.createDataFrame([], "currency string, day date, rate decimal(18,9)")
         return daily_rates(good, self.run.config.ingest.max_rate_age_days)

@@ -71,8 +71,9 @@ def run_bronze(run: Run) -> StageResult:
 def run_silver(run: Run) -> StageResult:
     """Make events, members, products, late events and the quarantine from the bronze batches that are new.
 
-    Everything is made anew when there is no silver yet, or when the configuration now means something else. Errors:
-    DataQualityError, before anything is written, when too many rows break a rule.
+    Everything is made anew when there is no silver yet, when the configuration now means something else, or when new
+    rates change what events already taken are worth. Errors: DataQualityError, before anything is written, when too
+    many rows break a rule.
     """
     bronze = Bronze.pinned(run)
     pseudonyms = Pseudonyms.of(run.config.pseudonyms, run.tables.spark)
@@ -80,7 +81,12 @@ def run_silver(run: Run) -> StageResult:
     before = last_progress(run.tables, QUALITY_RESULTS.name)
     whole = before is None or before.meaning != progress.meaning or not run.tables.exists("events")
     if before is not None and not whole:
-        bronze = replace(bronze, since=_since(run, bronze, before, progress))
+        taken = replace(bronze, since={name: before.batches.get(name, -1) for name in bronze.versions})
+        new_rates = any(progress.batches[name] > taken.since[name] for name in _rate_sources(run))
+        if new_rates and taken.reprices():
+            whole = True
+        else:
+            bronze = _back_to_missing_rates(run, taken) if new_rates else taken
     new = [name for name, batch in progress.batches.items() if batch > bronze.since[name]]
     read = {f"bronze_{name}": version for name, version in bronze.versions.items()}
     if not new:
@@ -88,15 +94,17 @@ def run_silver(run: Run) -> StageResult:
     return _Silver(run, bronze, pseudonyms, progress, whole).take(new, read)
 
 
-def _since(run: Run, bronze: Bronze, before: Progress, progress: Progress) -> dict[str, int]:
-    """The last batch taken of each source; with new rates, back to the first batch that lacked one."""
-    since = {name: before.batches.get(name, -1) for name in bronze.versions}
-    rate_sources = [n for n, s in run.config.sources.items() if any(mapping.to == "rates" for mapping in s.maps)]
-    if any(progress.batches[name] > since[name] for name in rate_sources):
-        waiting = run.tables.read(QUARANTINE.name).where(F.col("rule") == "missing_rate")
-        for row in waiting.groupBy("source").agg(F.min("batch")).collect():
-            since[row[0]] = min(since[row[0]], row[1] - 1)
-    return since
+def _rate_sources(run: Run) -> list[str]:
+    return [n for n, s in run.config.sources.items() if any(mapping.to == "rates" for mapping in s.maps)]
+
+
+def _back_to_missing_rates(run: Run, bronze: Bronze) -> Bronze:
+    """The same, with each source back at the first batch that lacked a rate."""
+    since = dict(bronze.since)
+    waiting = run.tables.read(QUARANTINE.name).where(F.col("rule") == "missing_rate")
+    for row in waiting.groupBy("source").agg(F.min("batch")).collect():
+        since[row[0]] = min(since[row[0]], row[1] - 1)
+    return replace(bronze, since=since)
 
 
 @dataclass
