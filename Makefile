@@ -29,8 +29,8 @@ check: setup ## lint, formatting and types
 	$(VENV_PYTHON) -m ruff format --check
 	$(VENV_PYTHON) -m mypy
 
-bench: setup ## measure speed
-	$(VENV_PYTHON) -m tests.bench
+bench: setup ## measure speed; one part alone: make bench ARGS="cleaning"
+	$(VENV_PYTHON) -m tests.bench $(ARGS)
 
 notebooks: setup ## run the notebooks
 	$(VENV_PYTHON) -m pytest -q tests/e2e -k notebook
