@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from hashlib import sha256
+from math import isfinite
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -258,11 +259,18 @@ def count(text: str) -> int:
     return value
 
 
+def number(text: str) -> float:
+    """A finite number."""
+    if not isfinite(value := float(text)):
+        raise ValueError(text)
+    return value
+
+
 PARSERS: dict[str, Callable[[str, Source], Any]] = {
     "instant": instant,
     "day": lambda text, _: date.fromisoformat(text),
     "count": lambda text, _: count(text),
-    "number": lambda text, _: float(text),
+    "number": lambda text, _: number(text),
     "amount": lambda text, _: decimal(text, 20, 6),
     "rate": lambda text, _: decimal(text, 18, 9),
 }

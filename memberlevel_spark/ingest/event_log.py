@@ -23,7 +23,7 @@ from memberlevel_spark.ingest.silver import (
     settled,
     typed_events,
 )
-from memberlevel_spark.ingest.sources import Bronze, Part, possible_types, shop_types
+from memberlevel_spark.ingest.sources import Bronze, Part, possible_types, shop_types, tallies_of
 from memberlevel_spark.ingest.visits import BROWSING
 from memberlevel_spark.run import Run
 from memberlevel_spark.schemas import EVENTS
@@ -49,7 +49,7 @@ class EventLog:
 
     def tallies(self, parts: list[Part]) -> dict[tuple[str, str], Tally]:
         """Count the rows of every part. On a whole load the same pass over events finds the repeated ids."""
-        counted = {part.key: part.tally() for part in parts if part.source_map.table != "events" or not self.whole}
+        counted = tallies_of([part for part in parts if part.source_map.table != "events" or not self.whole])
         events = [part for part in parts if part.source_map.table == "events"]
         if not self.whole or not events:
             return counted

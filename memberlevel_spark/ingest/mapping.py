@@ -175,6 +175,9 @@ def _typed(source_map: SourceMap, name: str, column: CanonicalColumn) -> Column:
         return _instant(given, source_map.settings.time_zone)
     if column.kind == "string":
         return F.nullif(F.left(given.cast("string"), F.lit(source_map.ingest.max_text_chars)), F.lit(""))
+    if kind == "double":
+        number = given.try_cast(kind)
+        return F.when(F.abs(number) < float("inf"), number)  # not a number is above infinity in Spark
     if column.default is None:
         return given.try_cast(kind)
     # A value of a wrong type must not turn into the default.

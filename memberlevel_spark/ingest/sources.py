@@ -1,7 +1,8 @@
 """The rows silver has to take: every map of every source over the bronze batches that are new, typed and judged."""
 
+import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -38,11 +39,6 @@ class Part:
         observation = Observation()
         columns = tally_columns(self.source_map.table, self.source_map.rules)
         return self.rows.observe(observation, *columns), observation
-
-    def tally(self) -> Tally:
-        """Count the rows, in a pass of its own."""
-        row = self.rows.agg(*tally_columns(self.source_map.table, self.source_map.rules)).first()
-        return row.asDict() if row is not None else {}
 
     def with_unicode(self, bronze: DataFrame) -> "Part":
         """The same with identifiers normalised as Unicode."""
@@ -128,6 +124,18 @@ class Bronze:
         if good is None:
             good = self.run.tables.spark.createDataFrame([], "currency string, day date, rate decimal(18,9)")
         return daily_rates(good, self.run.config.ingest.max_rate_age_days)
+
+
+def tallies_of(parts: Sequence[Part]) -> dict[tuple[str, str], Tally]:
+    """Count the rows of every part, in one query."""
+    if not parts:
+        return {}
+    counted = [p.rows.agg(*tally_columns(p.source_map.table, p.source_map.rules)) for p in parts]
+    numbered = [
+        frame.select(F.lit(n).alias("part"), F.to_json(F.struct("*")).alias("tally")) for n, frame in enumerate(counted)
+    ]
+    rows = reduce(DataFrame.unionAll, numbered).collect()
+    return {parts[row.part].key: json.loads(row.tally) for row in rows}
 
 
 def possible_types(source: SourceConfig, mapping: MapConfig) -> set[str]:

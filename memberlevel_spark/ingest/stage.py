@@ -1,5 +1,6 @@
 """The stages bronze and silver: read, build, write, account."""
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
@@ -233,7 +234,11 @@ class _Silver:
         self.written[QUALITY_RESULTS.name] = tables.replace_slice(QUALITY_RESULTS, frame, *slices)
 
     def _note(self, events: EventLog, results: list[Result]) -> str:
-        found = [f"{r.rule}={r.num_broken:,}" for r in results if r.num_broken and r.rule not in (QUARANTINED, LATE)]
+        broken: Counter[str] = Counter()
+        for result in results:
+            if result.num_broken and result.rule not in (QUARANTINED, LATE):
+                broken[result.rule] += result.num_broken
+        found = [f"{rule}={number:,}" for rule, number in broken.items()]
         days = "all days" if events.days is None else f"{len(events.days)} days"
         return ", ".join([days, *found])
 

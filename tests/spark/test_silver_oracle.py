@@ -22,7 +22,9 @@ WORDS = {"look": "view", "find": "search", "add": "cart_add", "buy": "order", "b
 WORDS |= {"ping": "ignore", "bonus": "points", "visit": "activity"}
 RULES = (
     Rule("too_dear", "events", "flag", "amount <= 900", lambda row: row["amount"] <= 900),
-    Rule("no_kiosk", "events", "quarantine", "channel is null or channel <> 'kiosk'", lambda r: r["channel"] != "kiosk"),
+    Rule(
+        "no_kiosk", "events", "quarantine", "channel is null or channel <> 'kiosk'", lambda r: r["channel"] != "kiosk"
+    ),
     Rule("robot", "member_day", "flag", "num_events <= 9", lambda day: day["num_events"] <= 9),
 )
 SHOP = Shop(
@@ -88,7 +90,11 @@ class Draw(random.Random):
         """A good row, its values few enough to meet each other again and again."""
         day = f"2024-{self.choice(['03-29', '03-30', '03-31', '04-01', '10-26', '10-27', '10-28'])}"
         if table == "rates":
-            return {"currency": self.choice(["USD", "JPY", "KWD"]), "day": day, "rate": self.choice(["0.91", "3", "0.0061"])}
+            return {
+                "currency": self.choice(["USD", "JPY", "KWD"]),
+                "day": day,
+                "rate": self.choice(["0.91", "3", "0.0061"]),
+            }
         if table == "members":
             place = {"city": self.choice(["Ulm", "K\u00f6ln", None]), "age": self.choice(["30", None])}
             return {"member_id": self.choice(MEMBERS), "valid_from": day, **place}
@@ -96,7 +102,11 @@ class Draw(random.Random):
             what = {"category": self.choice(["tea", "pots", None]), "brand": self.choice(["x", "y", None])}
             return {"product_id": self.choice("pqr"), "valid_from": self.choice([day, None]), **what}
         if table == "devices":
-            return {"device_id": self.choice(DEVICES), "member_id": self.choice([*MEMBERS, None]), "valid_from": self.moment(day)}
+            return {
+                "device_id": self.choice(DEVICES),
+                "member_id": self.choice([*MEMBERS, None]),
+                "valid_from": self.moment(day),
+            }
         event_type = self.choice([*WORDS, "look", "look", "buy", "buy"])
         return {
             "event_id": f"e{self.randrange(90)}",
