@@ -88,6 +88,13 @@ def build_parser(name: str) -> argparse.ArgumentParser:
         parser.add_argument(
             "--every", type=int, default=7, metavar="DAYS", help="days between them, counted from --to (7)"
         )
+    if name == "bronze":
+        parser.add_argument(
+            "--continuous",
+            type=_positive,
+            metavar="SECONDS",
+            help="go on and take what is new every so many seconds, until interrupted; default: what is there now",
+        )
     if name in (PIPELINE, "train"):
         parser.add_argument("--how", choices=("spark", "inline"), help="where to train; replaces training.how")
     parser.add_argument(
@@ -134,6 +141,12 @@ def _configured(name: str, parsed: argparse.Namespace) -> Config:
     return load_config(parsed.config, overrides)
 
 
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1: {number}")
+    return number
+
+
 def _dates(parsed: argparse.Namespace) -> tuple[date, ...] | None:
     as_of, first, last = (getattr(parsed, key, None) for key in ("as_of", "first", "last"))
     if as_of and (first or last):
@@ -156,7 +169,8 @@ def _run(name: str, config: Config, parsed: argparse.Namespace) -> None:
     config.timeline.split.require_embargo(config.timeline.label)
     stamp = {"run_id": uuid.uuid4().hex[:12], "fingerprint": config_fingerprint(config), "job": name}
     tables = DeltaTables(get_session(config), str((config.shop_dir / "tables").absolute()), stamp)
-    run = Run(config, tables, None if name == PIPELINE else _dates(parsed))
+    dates = None if name == PIPELINE else _dates(parsed)
+    run = Run(config, tables, dates, every_seconds=getattr(parsed, "continuous", None))
     if parsed.dry_run:
         print(_dry_run(run, [stage_named(name)] if name != PIPELINE else STAGES))
     elif name == PIPELINE:
@@ -190,11 +204,14 @@ def _dry_run(run, stages) -> str:  # type: ignore[no-untyped-def]
 def _summary(run) -> str:  # type: ignore[no-untyped-def]
     """The short table a run ends with, and where everything is."""
     from memberlevel_spark.evaluation.stage import load_evaluation
-    from memberlevel_spark.report.terminal import result_table
+    from memberlevel_spark.report.terminal import accounting_table, result_table
+    from memberlevel_spark.run import stage_records
 
     evaluation = load_evaluation(run)
     return "\n".join(
         [
+            "",
+            accounting_table(stage_records(run)),
             "",
             f"Level {run.config.timeline.horizon_days} days ahead, {evaluation['num_members']:,} members,"
             f" out-of-time test as of {evaluation['test_as_of']}",

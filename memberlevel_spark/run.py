@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import DataFrame
 
@@ -15,6 +16,8 @@ from memberlevel_spark.errors import DataQualityError
 from memberlevel_spark.schemas import TableContract
 from memberlevel_spark.tables import DeltaTables, Written
 
+# Where rows go besides the output and the quarantine.
+SET_ASIDE = ("duplicates", "filtered", "late", "aggregated")
 log = logging.getLogger("memberlevel_spark")
 
 
@@ -58,8 +61,7 @@ class RowCounts:
 
     def require_balance(self, stage: str) -> None:
         """Errors: DataQualityError when rows were lost or made up."""
-        accounted = self.rows_out + self.quarantined + self.duplicates + self.filtered + self.late
-        accounted += self.aggregated
+        accounted = self.rows_out + self.quarantined + sum(getattr(self, word) for word in SET_ASIDE)
         if accounted != self.rows_in:
             raise DataQualityError(
                 f"rows are not accounted for in {stage}: {self.rows_in} in, {accounted} accounted ({asdict(self)})."
@@ -80,6 +82,12 @@ class StageResult:
 def stage_records_dir(run: Run) -> Path:
     """Where each stage leaves the record of its last run."""
     return run.shop_dir / "runs" / "stages"
+
+
+def stage_records(run: Run) -> list[dict[str, Any]]:
+    """The record of each stage's last run, in the order of the flow."""
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in stage_records_dir(run).glob("*.json")]
+    return sorted(records, key=lambda record: record["number"])
 
 
 def run_stage(name: str, function: Callable[[Run], StageResult], run: Run, number: int = 0) -> StageResult:
@@ -107,12 +115,8 @@ def run_stage(name: str, function: Callable[[Run], StageResult], run: Run, numbe
 def _line(name: str, result: StageResult, seconds: float) -> str:
     counts = result.counts
     parts = [f"in={counts.rows_in:,}", f"out={counts.rows_out:,}", f"quarantined={counts.quarantined:,}"]
-    parts += [f"{word}={number:,}" for word, number in _set_aside(counts) if number]
+    parts += [f"{word}={number:,}" for word in SET_ASIDE if (number := getattr(counts, word))]
     # A stage that makes files has no rows to speak of.
     parts = parts if counts.rows_in else []
     parts += [f"{table}@v{version}" for table, version in result.written.items()]
     return " ".join([f"{name:<12}", *parts, f"{seconds:.1f}s", result.note]).rstrip()
-
-
-def _set_aside(counts: RowCounts) -> list[tuple[str, int]]:
-    return [(word, getattr(counts, word)) for word in ("duplicates", "filtered", "late", "aggregated")]

@@ -9,6 +9,7 @@ one can be named. A batch is one commit, marked with the stream's batch id (txnA
 repeated after a crash adds nothing.
 """
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -32,6 +33,7 @@ from memberlevel_spark.ingest.reader import (
 from memberlevel_spark.schemas import bronze_contract
 from memberlevel_spark.tables import DeltaTables, Written
 
+log = logging.getLogger("memberlevel_spark")
 INGESTED_AT = "_ingested_at"
 FILE_LIST = "path string, modificationTime timestamp, length long, content binary"
 
@@ -48,6 +50,7 @@ class BronzeSource:
     written: list[Written] = field(default_factory=list)
     problem: MemberLevelError | None = None
     last_batch: int = -1  # in the table; -1 while it has no row
+    log_level: int = logging.DEBUG  # of the line for each batch: a stream that goes on shows what it does
 
     @property
     def table(self) -> str:
@@ -70,6 +73,7 @@ class BronzeSource:
         Errors: ConfigError when the source cannot be read, ArtefactError when the checkpoint is lost.
         """
         self._require_checkpoint()
+        self.log_level = logging.INFO if every_seconds else logging.DEBUG
         try:
             stream = self._stream()
         except AnalysisException as problem:
@@ -148,6 +152,9 @@ class BronzeSource:
         contract = bronze_contract(self.name, [column for column in stamped.schema if column.name[0] != "_"])
         ordered = stamped.select(*[f"`{name}`" for name in contract.schema.names])
         commit = self.tables.append(contract, ordered, app_id=self.table, batch=batch)
+        log.log(
+            self.log_level, "%s: batch %d, %s rows, version %d", self.name, batch, f"{commit.rows:,}", commit.version
+        )
         self.written.append(commit)
         self.last_batch = batch if commit.rows else self.last_batch
 
@@ -173,16 +180,8 @@ class BronzeSource:
         return {_file_name(unquote(row["path"])) for row in entries.where(F.col("batchId") == batch).collect()}
 
     def _is_repeated(self, batch: int) -> bool:
-        """Whether the table has the batch already: the job was stopped between its commit and the checkpoint's.
-
-        Errors: ArtefactError for a batch before the last one; a younger checkpoint would be skipped without a word.
-        """
-        if batch < self.last_batch:
-            raise ArtefactError(
-                f"the streaming checkpoint of source {self.name} is behind its table: it starts batch {batch},"
-                f" {self.table} holds batch {self.last_batch}. {self._repair()}"
-            )
-        return batch == self.last_batch
+        """Whether the table has the batch already: the job was stopped between its commit and the checkpoint's."""
+        return batch <= self.last_batch
 
     def _require_checkpoint(self) -> None:
         remembered = (self.checkpoint / "commits").is_dir() and any((self.checkpoint / "commits").iterdir())
@@ -194,6 +193,13 @@ class BronzeSource:
             raise ArtefactError(
                 f"the streaming checkpoint of source {self.name} is lost: {self.checkpoint}. A new one would read"
                 f" every file again. {self._repair()}"
+            )
+        planned = max((int(path.name) for path in self.checkpoint.glob("offsets/[0-9]*")), default=-1)
+        if planned < self.last_batch:
+            # It would plan a batch of that number again, with other files, which then would be taken for a repeat.
+            raise ArtefactError(
+                f"the streaming checkpoint of source {self.name} is behind its table: it knows batches up to {planned},"
+                f" {self.table} holds batch {self.last_batch}. {self._repair()}"
             )
         if remembered and not exists:
             raise ArtefactError(

@@ -1,11 +1,13 @@
 """The stages bronze and silver: read, build, write, account."""
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.streaming import StreamingQuery
 
 from memberlevel_spark.errors import DataQualityError
 from memberlevel_spark.ingest.bronze import BronzeSource
@@ -55,8 +57,11 @@ def run_bronze(run: Run) -> StageResult:
     # All at once: most of a small batch is waiting for commits.
     queries = [source.start(every_seconds=run.every_seconds) for source in sources]
     try:
+        if run.every_seconds:
+            _wait_for_any(queries)
         for source, query in zip(sources, queries, strict=True):
-            source.finish(query)
+            if not run.every_seconds or not query.isActive:
+                source.finish(query)
     finally:
         for query in queries:
             query.stop()
@@ -67,6 +72,12 @@ def run_bronze(run: Run) -> StageResult:
     rows = sum(commit.rows for source in sources for commit in source.written)
     written = {source.table: source.written[-1].version for source in sources if source.written}
     return StageResult(RowCounts(rows, rows), {}, written, "" if written else "nothing new")
+
+
+def _wait_for_any(queries: list[StreamingQuery]) -> None:
+    """Until one of the streams ends: a source that fails must not be overheard because others go on."""
+    while all(query.isActive for query in queries):
+        time.sleep(1)
 
 
 def run_silver(run: Run) -> StageResult:

@@ -8,7 +8,7 @@ from memberlevel_spark.config import masked_yaml
 from memberlevel_spark.evaluation.stage import load_evaluation
 from memberlevel_spark.registry.bundle import load_bundle, publish, read_alias, write_alias
 from memberlevel_spark.registry.gate import decide
-from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records_dir
+from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records
 from memberlevel_spark.training.stage import trained_files
 
 CHAMPION = "champion"
@@ -44,5 +44,4 @@ def run_register(run: Run) -> StageResult:
 
 def _lineage(run: Run) -> dict[str, object]:
     """Table versions every stage up to the training read and wrote."""
-    records = [json.loads(path.read_text("utf-8")) for path in sorted(stage_records_dir(run).glob("*.json"))]
-    return {record["stage"]: {"read": record["read"], "written": record["written"]} for record in records}
+    return {record["stage"]: {"read": record["read"], "written": record["written"]} for record in stage_records(run)}

@@ -12,7 +12,7 @@ from memberlevel_spark.evaluation.stage import load_evaluation
 from memberlevel_spark.report.history import movers, weekly_levels, weekly_spend
 from memberlevel_spark.report.model import ReportData
 from memberlevel_spark.report.render import render_report
-from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records_dir
+from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records
 from memberlevel_spark.scoring.stage import load_champion
 from memberlevel_spark.training.stage import run_dir
 
@@ -53,7 +53,7 @@ def collect_report(run: Run, read: dict[str, int]) -> ReportData:
         level_counts_now=[sum(row) for row in migration],
         level_counts_expected=[sum(column) for column in zip(*migration, strict=True)],
         monitor=[row for row in monitor if not row["metric"].startswith("members_")],
-        quality=_stage_records(run),
+        quality=stage_records(run),
         training_curves=json.loads((run_dir(run) / "curves.json").read_text(encoding="utf-8")),
         caveats=_caveats(run),
         level_metric_name=config.levels.metric.removesuffix("_cents").removeprefix("num_"),
@@ -97,12 +97,6 @@ def _monitor(run: Run, read: dict[str, int], as_of: date, champion: str) -> list
 def _migration(monitor: list[dict[str, Any]], num_levels: int) -> list[list[float]]:
     expected = {row["slice"]: row["value"] for row in monitor if row["metric"] == "members_expected"}
     return [[expected.get(f"{now}->{then}", 0.0) for then in range(num_levels)] for now in range(num_levels)]
-
-
-def _stage_records(run: Run) -> list[dict[str, Any]]:
-    """Row accounting of every stage, in the order of the pipeline."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in stage_records_dir(run).glob("*.json")]
-    return sorted(records, key=lambda record: record["number"])
 
 
 def _versions(run: Run, read: dict[str, int], champion: str) -> dict[str, str]:

@@ -1,6 +1,12 @@
-"""The short plain-text table a run ends with. In: forecaster -> metric -> value. Out: one string, no colour codes."""
+"""The short plain-text tables a run ends with: what became of the rows, and how good the forecasts are.
 
-from memberlevel_spark.report.formats import decimal
+In: stage records; forecaster -> metric -> value. Out: one string each, no colour codes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from memberlevel_spark.report.formats import count, decimal
 from memberlevel_spark.report.scoreboard import Metrics, score_rows
 
 
@@ -20,6 +26,38 @@ def result_table(metrics: Metrics) -> str:
             [row.name, row.words.better, *(f"{value} {mark}" for value, mark in zip(values, marks, strict=True))]
         )
     return "\n".join([*_aligned(lines), "* best of its row"])
+
+
+ACCOUNT = {
+    "in": "rows_in",
+    "out": "rows_out",
+    "quarantined": "quarantined",
+    "duplicates": "duplicates",
+    "filtered": "filtered",
+    "late": "late",
+    "folded": "aggregated",
+}
+
+
+def accounting_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """What became of every row, a line for each stage that has rows: ``in`` is the sum of all columns after it.
+
+    ``folded`` are rows that became part of others, such as events of a day.
+    """
+    header = ["stage", *ACCOUNT]
+    lines = [
+        [str(record["stage"]), *(count(record[name]) if record[name] else "-" for name in ACCOUNT.values())]
+        for record in records
+        if record["rows_in"]
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if n else cell.ljust(width)
+            for n, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in [header, *lines]
+    )
 
 
 def _aligned(lines: list[list[str]]) -> list[str]:

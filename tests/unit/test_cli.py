@@ -60,6 +60,13 @@ def test_where_to_train_can_be_said_on_the_command_line(capsys: pytest.CaptureFi
     assert "how: inline" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("seconds", ["0", "soon"])
+def test_seconds_between_batches_are_a_positive_number(seconds: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        cli.run_job("bronze", ["--config", JOURNEY, "--continuous", seconds])
+    assert ended.value.code == 2 and "--continuous" in capsys.readouterr().err
+
+
 def test_a_configuration_error_is_one_message_and_exit_code_2(capsys: pytest.CaptureFixture[str]):
     assert cli.run_job("score", ["--config", JOURNEY, "--set", "seeds=1"]) == 2
     error = capsys.readouterr().err

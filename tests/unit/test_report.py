@@ -16,7 +16,7 @@ from memberlevel_spark.report.headline import expected_moves, headline, tiles
 from memberlevel_spark.report.model import ROW_KEYS
 from memberlevel_spark.report.render import SECTIONS, render_report
 from memberlevel_spark.report.scoreboard import forecaster_label, score_rows
-from memberlevel_spark.report.terminal import result_table
+from memberlevel_spark.report.terminal import accounting_table, result_table
 from tests.unit.report_sample import many_levels, sample_report
 
 SCRIPT = "<script>alert('x')</script>"
@@ -259,6 +259,15 @@ def test_the_terminal_table_is_aligned_and_marks_the_best() -> None:
         "* best of its row",
     ]
     assert result_table({}) == "No forecast was evaluated."
+
+
+def test_the_account_of_rows_leaves_out_stages_without_rows() -> None:
+    none = {"quarantined": 0, "duplicates": 0, "filtered": 0, "late": 0, "aggregated": 0}
+    silver = {"stage": "silver", "rows_in": 12345, "rows_out": 12000, **none, "quarantined": 300, "aggregated": 45}
+    assert accounting_table([silver, {"stage": "train", "rows_in": 0, "rows_out": 0, **none}]).splitlines() == [
+        "stage       in     out  quarantined  duplicates  filtered  late  folded",
+        "silver  12,345  12,000          300           -         -     -      45",
+    ]
 
 
 def test_an_unexplained_metric_has_no_best_and_an_unknown_forecaster_keeps_its_name() -> None:
