@@ -10,6 +10,7 @@ repeated after a crash adds nothing.
 """
 
 import logging
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -135,7 +136,8 @@ class BronzeSource:
             self._commit(rows, batch)
             return
         paths = [row["path"] for row in rows.orderBy("path").collect()]
-        bad = dict.fromkeys(self._planned(batch) - {_file_name(path) for path in paths}, "FILE_IS_GONE")
+        unseen = self._planned(batch) - {_plain(path) for path in paths}
+        bad = {path: "FILE_IS_GONE" for path in unseen if not self._is_there(path)}
         if not bad:
             try:
                 self._commit(read_files(self.tables.spark, self.name, self.settings, paths), batch)
@@ -173,11 +175,19 @@ class BronzeSource:
         return read_files(self.tables.spark, self.name, self.settings, good).unionByName(rows, allowMissingColumns=True)
 
     def _planned(self, batch: int) -> set[str]:
-        """Names of the files in the stream's own log of a batch: one deleted since then is silently missing from it."""
+        """The files in the stream's own log of a batch: of these the batch lacks, without a word, those that were
+        deleted since then, and those that are empty."""
         log = self.checkpoint / "sources" / "0"
         entry = F.from_json("value", "path string, batchId long").alias("entry")
         entries = self.tables.spark.read.text(f"{log}/{{{batch},{batch}.compact}}").select(entry).select("entry.*")
-        return {_file_name(unquote(row["path"])) for row in entries.where(F.col("batchId") == batch).collect()}
+        return {_plain(unquote(row["path"])) for row in entries.where(F.col("batchId") == batch).collect()}
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self.tables.spark.read.format("binaryFile").load(path)
+        except AnalysisException:
+            return False
+        return True
 
     def _is_repeated(self, batch: int) -> bool:
         """Whether the table has the batch already: the job was stopped between its commit and the checkpoint's."""
@@ -220,8 +230,9 @@ class BronzeSource:
         )
 
 
-def _file_name(path: str) -> str:
-    return path.rpartition("/")[2]
+def _plain(path: str) -> str:
+    """One spelling: local files are ``file:/x`` in one place and ``file:///x`` in another."""
+    return re.sub("^file:/+", "/", path)
 
 
 def _condition(problem: PySparkException) -> str:

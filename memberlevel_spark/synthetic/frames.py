@@ -50,8 +50,9 @@ def _other_lines(spark: SparkSession, plan: WorldPlan) -> DataFrame:
     """Catalogue, rates, headers and defects."""
     rates = [tuple(row.values()) for batch in rate_lines(plan) for row in batch.to_pylist()]
     few = spark.createDataFrame([*_headers(plan), *rates, *defect_lines(plan)], LINES_SCHEMA)
-    huge = F.replace(F.col("line"), F.lit(HUGE_MARK), F.repeat(F.lit("x"), F.lit(HUGE_CHARACTERS)))
-    few = few.withColumn("line", F.when(F.col("line").contains(HUGE_MARK), huge).otherwise(F.col("line")))
+    # A length that depends on the row: a constant text would be part of the plan, and of every copy of its description.
+    length = F.col("line").contains(HUGE_MARK).cast("int") * HUGE_CHARACTERS
+    few = few.withColumn("line", F.replace(F.col("line"), F.lit(HUGE_MARK), F.repeat(F.lit("x"), length)))
     num_products, num_clicks = plan.world.catalogue.num_products, plan.world.defects.giant_member
     products = _by_number(spark, plan, _one(product_lines), (num_products, 1, ROWS_AT_ONCE), LINES_SCHEMA)
     tasks = 1 + num_clicks // CLICKS_PER_TASK
