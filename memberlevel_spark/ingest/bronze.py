@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
-from pyspark.errors import AnalysisException, PySparkException, StreamingQueryException
+from pyspark.errors import AnalysisException, StreamingQueryException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
@@ -25,6 +25,8 @@ from memberlevel_spark.errors import ArtefactError, ConfigError, DataQualityErro
 from memberlevel_spark.ingest.reader import (
     BATCH,
     FILE_FORMATS,
+    SPARK_ERRORS,
+    condition_of,
     read_files,
     resolve_path,
     unreadable_files,
@@ -95,7 +97,7 @@ class BronzeSource:
             if self.problem is not None:
                 raise self.problem from None
             raise DataQualityError(
-                f"the stream of source {self.name} stopped: {_condition(failure)}."
+                f"the stream of source {self.name} stopped: {condition_of(failure)}."
                 f" Look into runs/spark.log, mend the source and run bronze again; nothing is lost or doubled."
             ) from failure
 
@@ -142,7 +144,7 @@ class BronzeSource:
             try:
                 self._commit(read_files(self.tables.spark, self.name, self.settings, paths), batch)
                 return
-            except (PySparkException, DataQualityError) as problem:
+            except (*SPARK_ERRORS, DataQualityError) as problem:
                 # Damage shows only when a file is read. The commit was undone as a whole: nothing is in the table.
                 bad = unreadable_files(self.tables.spark, self.name, self.settings, paths)
                 if not bad or (self.settings.on_bad_file == "fail" and isinstance(problem, DataQualityError)):
@@ -233,7 +235,3 @@ class BronzeSource:
 def _plain(path: str) -> str:
     """One spelling: local files are ``file:/x`` in one place and ``file:///x`` in another."""
     return re.sub("^file:/+", "/", path)
-
-
-def _condition(problem: PySparkException) -> str:
-    return problem.getCondition() or str(problem).splitlines()[0]

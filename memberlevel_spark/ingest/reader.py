@@ -4,6 +4,7 @@ In: a list of files. Out: the source's own columns plus ``_file``, ``_file_ts`` 
 ``_corrupt_record``, the whole line where a line of CSV or JSON could not be parsed.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from functools import partial, reduce
 from importlib.resources import files
 from pathlib import Path
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -27,6 +29,8 @@ FILE_FORMATS = (*TEXT_FORMATS, "parquet", "orc", "avro", "xml", "text")
 # Types guessed from one batch of files would not hold for the next one.
 NEVER_GUESSED = {"inferSchema", "mergeSchema", "enforceSchema"}
 HEADER_THREADS = 8
+# Damage met while Spark looks for a schema comes as the bare Java error.
+SPARK_ERRORS = (PySparkException, Py4JJavaError)
 
 
 def resolve_path(name: str, path: str, shop_dir: Path) -> str:
@@ -83,9 +87,15 @@ def unreadable_files(spark: SparkSession, name: str, source: SourceConfig, paths
             read_files(spark, name, source, [path]).write.format("noop").mode("overwrite").save()
         except DataQualityError:
             bad[path] = "BREAKS_DECLARED_SCHEMA"
-        except PySparkException as problem:
-            bad[path] = problem.getCondition() or type(problem).__name__
+        except SPARK_ERRORS as problem:
+            bad[path] = condition_of(problem)
     return bad
+
+
+def condition_of(problem: Exception) -> str:
+    """Spark's name for what went wrong, of several the innermost; the exception's type where it gives none."""
+    named = re.findall(r"\[([A-Z][A-Z_.]+)\]", str(problem))
+    return named[-1] if named else type(problem).__name__
 
 
 def unreadable_rows(spark: SparkSession, bad: dict[str, str]) -> DataFrame:
