@@ -1,7 +1,7 @@
 """Bronze to silver next to DuckDB doing the same cleaning of the same files, and whether time grows with the rows.
 
 Ours are the jobs as a user runs them, each in a process of its own; the peer is ``cleaning.sql`` with as many threads
-and as much memory. At the smaller size the two results are compared row by row, pseudonyms and sessions included: a
+and as much memory. The two results are compared row by row, pseudonyms and sessions included: a
 peer that did less would be no peer.
 """
 
