@@ -1,16 +1,22 @@
 """Small synthetic worlds for the tests: the configuration of conf/world.yaml with a world of a few hundred members."""
 
+import csv
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from memberlevel_spark.config import Config, load_config
 from memberlevel_spark.config.world import DefectKnobs, WorldConfig
+from memberlevel_spark.run import Run
 from memberlevel_spark.synthetic.life import Orders, State, live_day, newborn
 from memberlevel_spark.synthetic.members import Members
 from memberlevel_spark.synthetic.plan import WorldPlan, plan_of
 
 WORLD_YAML = Path(__file__).parents[1] / "conf" / "world.yaml"
+NUM_MEMBERS, OF_EACH = 250, 2
+# Every defect that a run survives.
+ALL_DEFECTS = dict.fromkeys(set(DefectKnobs.model_fields) - {"truncated_file"}, OF_EACH) | {"giant_member": 4_000}
 
 
 def world_config(**knobs: object) -> Config:
@@ -27,10 +33,24 @@ def world_plan(**knobs: object) -> WorldPlan:
     return plan_of(world_config(**knobs))
 
 
-def all_defects(number: int) -> dict[str, int]:
-    """Every defect that a run survives, ``number`` of each; the giant member and texts of 10 MB left out."""
-    fatal_or_heavy = {"truncated_file", "huge_string", "giant_member"}
-    return dict.fromkeys(set(DefectKnobs.model_fields) - fatal_or_heavy, number)
+def files(run: Run) -> dict[str, bytes]:
+    """Content of every file of a world, by its name."""
+    raw = run.shop_dir / "raw"
+    return {str(path.relative_to(raw)): path.read_bytes() for path in sorted(raw.rglob("*")) if path.is_file()}
+
+
+def lines(run: Run, source: str) -> Counter[bytes]:
+    """The lines of all files of a source, headers left out."""
+    found: Counter[bytes] = Counter()
+    for path in sorted((run.shop_dir / "raw" / source).iterdir()):
+        found.update(path.read_bytes().splitlines()[1 if path.suffix == ".csv" else 0 :])
+    return found
+
+
+def csv_rows(run: Run, source: str) -> list[dict[str, str]]:
+    """The rows of all CSV files of a source."""
+    raw = run.shop_dir / "raw" / source
+    return [row for path in sorted(raw.glob("*.csv")) for row in csv.DictReader(path.open(encoding="utf-8"))]
 
 
 def lived(plan: WorldPlan, members: Members) -> tuple[list[Orders], "np.ndarray", State]:

@@ -31,6 +31,7 @@ from memberlevel_spark.tables import DeltaTables, Written
 
 # Above it a set of keys is joined by shuffling instead of being sent to every task.
 MAX_BROADCAST_KEYS = 5_000_000
+MAX_BROADCAST_LINKS = 500_000  # devices with their links
 DAYS_STAMP = "days"
 
 
@@ -53,11 +54,16 @@ class EventLog:
         events = [part for part in parts if part.source_map.table == "events"]
         if not self.whole or not events:
             return counted
-        self.release()
         observed = [part.observed() for part in events]
         rows = reduce(DataFrame.unionAll, [typed_events(frame) for frame, _ in observed])
         self._repeated = self._keys(repeated_keys(rows))
         return counted | {part.key: seen.get for part, (_, seen) in zip(events, observed, strict=True)}
+
+    def typed_once(self, parts: list[Part]) -> list[Part]:
+        """On a whole load the parts with their events held: several steps read them."""
+        if not self.whole:
+            return parts
+        return [part.typed_once(self._hold) if part.source_map.table == "events" else part for part in parts]
 
     def write(self, parts: list[Part], written: dict[str, Written]) -> list[tuple[str, str, int]]:
         """Write ``events``. Returns source, kind (exact or conflicting) and number of the rows that repeated others."""
@@ -65,7 +71,7 @@ class EventLog:
             rows, refunding = self._rows(parts), [part for part in parts if self._may_refund(part)]
             refunded = self._keys(refunded_keys(self._rows(refunding))) if refunding else None
             special = Special(self._repeated, refunded)
-            events = build_events(settled(pseudonymised(rows, self.pseudonyms), special), self._visits())
+            events = build_events(settled(rows, special, self.pseudonyms), self._visits())
             commit = self._tables(None).replace(EVENTS, events)
             self.added = commit.rows
         else:
@@ -127,7 +133,7 @@ class EventLog:
         config = self.run.config
         links = self.bronze.good_rows("devices", unicode=True)
         if links is not None:
-            links = links_by_device(self._linked(links))
+            links = self._keys(links_by_device(self._linked(links)), MAX_BROADCAST_LINKS)
         browses = bool(set(BROWSING) & shop_types(config))
         rules = [rule for rule in config.quality.rules if rule.table == "member_day"]
         return Visits(links, config.ingest.session_gap_minutes if browses else None, rules)
@@ -142,13 +148,13 @@ class EventLog:
         rows = self.pseudonyms.with_pads(links).withColumns(names)
         return rows.select("device_id", "member_id", "valid_from")
 
-    def _keys(self, keys: DataFrame) -> DataFrame | None:
-        """A set of keys, held for the joins to come; None when it is empty."""
+    def _keys(self, keys: DataFrame, max_broadcast: int = MAX_BROADCAST_KEYS) -> DataFrame | None:
+        """Rows by key, held for the joins to come; None when there are none."""
         held = self._hold(keys)
         number = held.count()
         if not number:
             return None
-        return F.broadcast(held) if number <= MAX_BROADCAST_KEYS else held
+        return F.broadcast(held) if number <= max_broadcast else held
 
     def _hold(self, frame: DataFrame) -> DataFrame:
         self._held.append(frame.persist())

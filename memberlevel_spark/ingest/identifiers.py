@@ -44,7 +44,8 @@ def normalised(identifier: Column, *, unicode: bool) -> Column:
 
 def has_unicode(identifier: Column) -> Column:
     """Whether an identifier needs ``unicode`` normalisation."""
-    return F.coalesce(~identifier.cast("string").rlike(r"^\p{ASCII}*$"), F.lit(False))
+    text = identifier.cast("string")
+    return F.coalesce(F.octet_length(text) > F.length(text), F.lit(False))
 
 
 @F.pandas_udf(T.StringType())  # type: ignore[call-overload]

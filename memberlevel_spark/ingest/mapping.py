@@ -2,8 +2,8 @@
 
 In: bronze rows. Out: the canonical columns, plus ``status`` (good, quarantined, filtered, late), ``rule`` (why, null
 when good), ``found`` (the shape of the offending value: letters as a, digits as 9, never the value itself),
-``row_hash``, ``file``, ``batch``, and for each quality rule a column ``breaks_<rule>``. Every bronze row comes out
-exactly once.
+``row_hash`` and ``file`` (null when good), ``batch``, and for each quality rule a column ``breaks_<rule>``. Every
+bronze row comes out exactly once.
 """
 
 import re
@@ -103,6 +103,31 @@ def map_rows(bronze: DataFrame, source_map: SourceMap) -> DataFrame:
         raise _cannot_map(source_map, problem) from None
 
 
+def varying(mapped: DataFrame, source_map: SourceMap) -> DataFrame:
+    """The mapped rows without the columns that ``with_constants`` gives back."""
+    return mapped.drop(*_constants(source_map))
+
+
+def with_constants(rows: DataFrame, source_map: SourceMap) -> DataFrame:
+    """The mapped rows again, in their order of columns less those that no later step reads."""
+    return rows.withColumns(_constants(source_map))
+
+
+def _constants(source_map: SourceMap) -> dict[str, Column]:
+    """The columns of events that are the same in every row of a map, or that no later step looks at."""
+    given = source_map.mapping.columns
+    # Amounts as they came and the like are read again only where an event's id is made of its content.
+    unread = ("amount", "discount", "currency", "user_agent") if "event_id" in given else ()
+    constants = {
+        name: F.lit(column.default).cast("string" if column.kind == "identifier" else column.kind)
+        for name, column in CANONICAL["events"].items()
+        if name in unread or name not in (*given, "currency")
+    }
+    nothing = F.lit(0).cast("bigint")
+    constants |= {f"{name}_cents": nothing for name in ("amount", "discount") if name not in given}
+    return constants | {"source": F.lit(source_map.source)}
+
+
 def _check_columns(source_map: SourceMap) -> None:
     table, given = source_map.table, set(source_map.mapping.columns)
     columns = CANONICAL[table]
@@ -144,12 +169,12 @@ def _given(source_map: SourceMap) -> list[Column]:
 
 
 def _origin(bronze: DataFrame, source_map: SourceMap) -> list[Column]:
-    """Where a row came from; the hash finds it again in bronze."""
+    """Where a row came from."""
     own = [F.col(f"`{name}`") for name in bronze.columns if not name.startswith("_")]
     corrupt = F.col(CORRUPT) if CORRUPT in bronze.columns else F.lit(None).cast("string")
     return [
         corrupt.alias("corrupt"),
-        F.xxhash64(F.coalesce(corrupt, F.to_json(F.struct(*own)))).alias("row_hash"),
+        F.struct(*own).alias("as_it_came"),
         F.col(FILE).alias("file"),
         (F.col(FILE_TS) if FILE_TS in bronze.columns else F.lit(None).cast("timestamp")).alias("file_ts"),
         (F.col(BATCH) if BATCH in bronze.columns else F.lit(0).cast("bigint")).alias("batch"),
@@ -244,10 +269,16 @@ def _judged(typed: DataFrame, source_map: SourceMap) -> DataFrame:
         status.otherwise(GOOD).alias("status"),
         F.when(~unwanted, rule).alias("rule"),
         _found(rule, source_map).alias("found"),
-        "row_hash",
-        "file",
+        # Only a rejected row is looked for in bronze; hashing every row would cost more than typing it.
+        F.when(rule.isNotNull(), _row_hash()).alias("row_hash"),
+        F.when(rule.isNotNull(), F.col("file")).alias("file"),
         "batch",
     )
+
+
+def _row_hash() -> Column:
+    """What a row is found again by in bronze."""
+    return F.xxhash64(F.coalesce("corrupt", F.to_json("as_it_came")))
 
 
 def _is_late(source_map: SourceMap) -> Column:

@@ -93,9 +93,10 @@ def unreadable_files(spark: SparkSession, name: str, source: SourceConfig, paths
 
 
 def condition_of(problem: Exception) -> str:
-    """Spark's name for what went wrong, of several the innermost; the exception's type where it gives none."""
-    named = re.findall(r"\[([A-Z][A-Z_.]+)\]", str(problem))
-    return named[-1] if named else type(problem).__name__
+    """Spark's name for what went wrong, of several the innermost; its words, or the type, where it gives none."""
+    named = [name for name in re.findall(r"\[([A-Z][A-Z_.]+)\]", str(problem)) if name != "STREAM_FAILED"]
+    words = re.search(r"terminated with exception: (.{1,120})", str(problem))
+    return named[-1] if named else words[1] if words else type(problem).__name__
 
 
 def unreadable_rows(spark: SparkSession, bad: dict[str, str]) -> DataFrame:

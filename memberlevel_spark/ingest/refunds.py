@@ -36,7 +36,9 @@ def plain_net() -> Column:
 def with_net_cents(rows: DataFrame) -> DataFrame:
     """``rows`` with ``net_cents`` (bigint, minor units); all rows of an order must be among them, once each."""
     is_order = F.col("event_type") == "order"
-    in_order = W.Window.partitionBy(F.coalesce("order_id", "event_id")).orderBy(
+    # A column of its own: windows over an expression would each shuffle and sort the rows again.
+    rows = rows.withColumn("own_order", F.coalesce("order_id", "event_id"))
+    in_order = W.Window.partitionBy("own_order").orderBy(
         F.col("event_ts").asc(), is_order.desc(), F.col("event_id").asc()
     )
     so_far = in_order.rowsBetween(W.Window.unboundedPreceding, W.Window.currentRow)
@@ -47,4 +49,4 @@ def with_net_cents(rows: DataFrame) -> DataFrame:
     worth = F.when(cancelled, nothing).otherwise(F.greatest(nothing, paid - refunded))
     valued = rows.withColumn("worth_cents", worth)
     before = F.lag("worth_cents", 1, 0).over(in_order)
-    return valued.withColumn("net_cents", F.col("worth_cents") - before).drop("worth_cents")
+    return valued.withColumn("net_cents", F.col("worth_cents") - before).drop("worth_cents", "own_order")

@@ -88,9 +88,9 @@ def _own_id() -> Column:
     return F.concat_ws(":", "source", F.coalesce("event_id", content))
 
 
-def settled(rows: DataFrame, special: Special) -> DataFrame:
+def settled(rows: DataFrame, special: Special, pseudonyms: Pseudonyms | None = None) -> DataFrame:
     """One row per event id, with ``net_cents``. Only the special rows are shuffled; of the others those that were
-    settled before keep their net.
+    settled before keep their net. With ``pseudonyms`` raw identifiers are replaced on the way.
     """
     marks, net = [], F.coalesce("net_cents", plain_net())
     for key, frame in (("event_key", special.repeated), ("order_key", special.refunded)):
@@ -98,6 +98,9 @@ def settled(rows: DataFrame, special: Special) -> DataFrame:
             mark = f"has_{key}"
             rows = rows.join(frame.select(key, F.lit(True).alias(mark)), key, "left")
             marks.append(mark)
+    if pseudonyms is not None:
+        # After the marks: a row is hashed once, where it is settled.
+        rows = pseudonymised(rows, pseudonyms)
     if not marks:
         return rows.withColumn("net_cents", net)
     is_special = F.coalesce(*marks, F.lit(False))

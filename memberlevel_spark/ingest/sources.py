@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from memberlevel_spark.config import Config
 from memberlevel_spark.config.ingest import MapConfig, SourceConfig
 from memberlevel_spark.ingest.canonical import CANONICAL, EVENT_TYPES, GOOD
-from memberlevel_spark.ingest.mapping import SourceMap, map_rows
+from memberlevel_spark.ingest.mapping import SourceMap, map_rows, varying, with_constants
 from memberlevel_spark.ingest.money import daily_rates
 from memberlevel_spark.ingest.quality import Tally, tally_columns
 from memberlevel_spark.ingest.reader import BATCH
@@ -33,6 +33,11 @@ class Part:
     def key(self) -> tuple[str, str]:
         """Source and table."""
         return self.source_map.source, self.source_map.table
+
+    def typed_once(self, hold: Callable[[DataFrame], DataFrame]) -> "Part":
+        """The same rows of events, what varies among them held by ``hold``, so that every later step only reads it."""
+        held = hold(varying(self.rows, self.source_map))
+        return replace(self, rows=with_constants(held, self.source_map))
 
     def observed(self) -> tuple[DataFrame, Observation]:
         """The rows, and what will hold their tally once an action has run over them."""

@@ -131,12 +131,14 @@ class _Silver:
     written: dict[str, Written] = field(default_factory=dict)
 
     def take(self, names: list[str], read: dict[str, int]) -> StageResult:
-        parts = self.bronze.parts(names)
         events = EventLog(self.run, self.pseudonyms, self.bronze, self.whole)
+        parts = events.typed_once(self.bronze.parts(names))
         try:
             tallies = events.tallies(parts)
             if any(tally["unicode"] for tally in tallies.values()):
+                events.release()
                 parts = [part.with_unicode(self.bronze.new_rows(part.source_map.source)) for part in parts]
+                parts = events.typed_once(parts)
                 tallies = events.tallies(parts)
             results = [r for part in parts for r in rule_results(*part.key, tallies[part.key], self.run.config.quality)]
             require_passed(results)

@@ -25,19 +25,20 @@ def with_visits(rows: DataFrame, *, gap_minutes: int | None, rules: Sequence[Rul
 
     ``gap_minutes`` None cuts no sessions. Sorted by month, visitor, day and time, all rows of a visitor's day together.
     """
-    visitor = F.coalesce("member_id", "device_id")
-    of_day = W.Window.partitionBy("month", visitor, "day")
+    # A column of its own: windows over an expression would each shuffle and sort the rows again.
+    rows = rows.withColumn("visitor", F.coalesce("member_id", "device_id"))
+    of_day = W.Window.partitionBy("month", "visitor", "day")
     in_order = of_day.orderBy(F.col("event_ts").asc(), F.col("event_id").asc())
     if gap_minutes is not None:
         rows = _with_sessions(rows, in_order, gap_minutes)
     if not rules:
-        return rows
+        return rows.drop("visitor")
     whole = in_order.rowsBetween(W.Window.unboundedPreceding, W.Window.unboundedFollowing)
     measured = rows.withColumns(_day_measures(whole))
     try:
         broken = F.coalesce(*[F.when(~F.coalesce(F.expr(rule.expression), F.lit(False)), rule.name) for rule in rules])
         flagged = measured.withColumn("flag", F.coalesce("flag", broken))
-        return flagged.drop(*DAY_MEASURES)
+        return flagged.drop("visitor", *DAY_MEASURES)
     except AnalysisException as problem:
         raise ConfigError(
             f"a rule on member_day cannot be read: {', '.join(rule.name for rule in rules)} ({problem.getCondition()})."
