@@ -25,7 +25,8 @@ from memberlevel_spark.schemas import TableContract
 # Features of a Delta table that a reader of its plain Parquet files would get wrong.
 USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 UNREADABLE_AS_PARQUET = {"deletionVectors", "columnMapping"}
-
+# Bronze by its name: rows in it still have their raw identifiers.
+STAGED = "bronze_staged"
 
 Slice = Mapping[str, Sequence[object]]
 
@@ -58,6 +59,16 @@ class DeltaTables:
     def path(self, name: str) -> str:
         """The folder of a table."""
         return f"{self.root}/{name}"
+
+    def stage(self, name: str, rows: DataFrame) -> DataFrame:
+        """Put rows aside as Parquet, for the run only: each step that reads them then plans anew, from a short plan."""
+        path = f"{self.path(STAGED)}/{name}"
+        rows.write.mode("overwrite").parquet(path)
+        return self.spark.read.schema(rows.schema).parquet(path)
+
+    def unstage(self) -> None:
+        """Remove what was staged; what a killed run left goes with the next one."""
+        self.spark.range(0).write.mode("overwrite").parquet(self.path(STAGED))
 
     def exists(self, name: str) -> bool:
         """Whether the table has at least one commit."""

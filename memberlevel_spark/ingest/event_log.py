@@ -10,7 +10,6 @@ from pyspark.sql import functions as F
 from memberlevel_spark.ingest.identifiers import Pseudonyms
 from memberlevel_spark.ingest.identity import links_by_device
 from memberlevel_spark.ingest.increment import changed_orders, keyed, same_events, touched_days
-from memberlevel_spark.ingest.quality import Tally
 from memberlevel_spark.ingest.refunds import CANCELLATION, REFUND, refunded_keys
 from memberlevel_spark.ingest.repeats import count_repeats, repeated_keys
 from memberlevel_spark.ingest.silver import (
@@ -23,7 +22,7 @@ from memberlevel_spark.ingest.silver import (
     settled,
     typed_events,
 )
-from memberlevel_spark.ingest.sources import Bronze, Part, possible_types, shop_types, tallies_of
+from memberlevel_spark.ingest.sources import Bronze, Part, possible_types, shop_types
 from memberlevel_spark.ingest.visits import BROWSING
 from memberlevel_spark.run import Run
 from memberlevel_spark.schemas import EVENTS
@@ -48,27 +47,11 @@ class EventLog:
     _repeated: DataFrame | None = None
     _held: list[DataFrame] = field(default_factory=list)
 
-    def tallies(self, parts: list[Part]) -> dict[tuple[str, str], Tally]:
-        """Count the rows of every part. On a whole load the same pass over events finds the repeated ids."""
-        counted = tallies_of([part for part in parts if part.source_map.table != "events" or not self.whole])
-        events = [part for part in parts if part.source_map.table == "events"]
-        if not self.whole or not events:
-            return counted
-        observed = [part.observed() for part in events]
-        rows = reduce(DataFrame.unionAll, [typed_events(frame) for frame, _ in observed])
-        self._repeated = self._keys(repeated_keys(rows))
-        return counted | {part.key: seen.get for part, (_, seen) in zip(events, observed, strict=True)}
-
-    def typed_once(self, parts: list[Part]) -> list[Part]:
-        """On a whole load the parts with their events held: several steps read them."""
-        if not self.whole:
-            return parts
-        return [part.typed_once(self._hold) if part.source_map.table == "events" else part for part in parts]
-
     def write(self, parts: list[Part], written: dict[str, Written]) -> list[tuple[str, str, int]]:
         """Write ``events``. Returns source, kind (exact or conflicting) and number of the rows that repeated others."""
         if self.whole:
             rows, refunding = self._rows(parts), [part for part in parts if self._may_refund(part)]
+            self._repeated = self._keys(repeated_keys(rows))
             refunded = self._keys(refunded_keys(self._rows(refunding))) if refunding else None
             special = Special(self._repeated, refunded)
             events = build_events(settled(rows, special, self.pseudonyms), self._visits())

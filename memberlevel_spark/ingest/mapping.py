@@ -103,31 +103,6 @@ def map_rows(bronze: DataFrame, source_map: SourceMap) -> DataFrame:
         raise _cannot_map(source_map, problem) from None
 
 
-def varying(mapped: DataFrame, source_map: SourceMap) -> DataFrame:
-    """The mapped rows without the columns that ``with_constants`` gives back."""
-    return mapped.drop(*_constants(source_map))
-
-
-def with_constants(rows: DataFrame, source_map: SourceMap) -> DataFrame:
-    """The mapped rows again, in their order of columns less those that no later step reads."""
-    return rows.withColumns(_constants(source_map))
-
-
-def _constants(source_map: SourceMap) -> dict[str, Column]:
-    """The columns of events that are the same in every row of a map, or that no later step looks at."""
-    given = source_map.mapping.columns
-    # Amounts as they came and the like are read again only where an event's id is made of its content.
-    unread = ("amount", "discount", "currency", "user_agent") if "event_id" in given else ()
-    constants = {
-        name: F.lit(column.default).cast("string" if column.kind == "identifier" else column.kind)
-        for name, column in CANONICAL["events"].items()
-        if name in unread or name not in (*given, "currency")
-    }
-    nothing = F.lit(0).cast("bigint")
-    constants |= {f"{name}_cents": nothing for name in ("amount", "discount") if name not in given}
-    return constants | {"source": F.lit(source_map.source)}
-
-
 def _check_columns(source_map: SourceMap) -> None:
     table, given = source_map.table, set(source_map.mapping.columns)
     columns = CANONICAL[table]

@@ -2,22 +2,24 @@
 
 import json
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
-from pyspark.sql import DataFrame, Observation
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.config import Config
 from memberlevel_spark.config.ingest import MapConfig, SourceConfig
 from memberlevel_spark.ingest.canonical import CANONICAL, EVENT_TYPES, GOOD
-from memberlevel_spark.ingest.mapping import SourceMap, map_rows, varying, with_constants
+from memberlevel_spark.ingest.mapping import SourceMap, map_rows
 from memberlevel_spark.ingest.money import daily_rates
 from memberlevel_spark.ingest.quality import Tally, tally_columns
 from memberlevel_spark.ingest.reader import BATCH
 from memberlevel_spark.ingest.silver import with_status
 from memberlevel_spark.run import Run
+from memberlevel_spark.tables import DeltaTables
 
 LITERAL = re.compile(r"^\s*'(\w+)'\s*$")
 
@@ -34,21 +36,15 @@ class Part:
         """Source and table."""
         return self.source_map.source, self.source_map.table
 
-    def typed_once(self, hold: Callable[[DataFrame], DataFrame]) -> "Part":
-        """The same rows of events, what varies among them held by ``hold``, so that every later step only reads it."""
-        held = hold(varying(self.rows, self.source_map))
-        return replace(self, rows=with_constants(held, self.source_map))
-
-    def observed(self) -> tuple[DataFrame, Observation]:
-        """The rows, and what will hold their tally once an action has run over them."""
-        observation = Observation()
-        columns = tally_columns(self.source_map.table, self.source_map.rules)
-        return self.rows.observe(observation, *columns), observation
-
     def with_unicode(self, bronze: DataFrame) -> "Part":
         """The same with identifiers normalised as Unicode."""
         source_map = replace(self.source_map, unicode=True)
         return Part(source_map, map_rows(bronze, source_map))
+
+
+def staged(tables: DeltaTables, parts: Sequence[Part]) -> list[Part]:
+    """The same parts, their rows typed once and put aside: every later step only reads them."""
+    return [replace(part, rows=tables.stage(f"{number}", part.rows)) for number, part in enumerate(parts)]
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,7 @@ class Bronze:
 
 
 def tallies_of(parts: Sequence[Part]) -> dict[tuple[str, str], Tally]:
-    """Count the rows of every part, in one query."""
+    """Count the rows of every source for every table, in one query; two maps to one table count together."""
     if not parts:
         return {}
     counted = [p.rows.agg(*tally_columns(p.source_map.table, p.source_map.rules)) for p in parts]
@@ -140,7 +136,10 @@ def tallies_of(parts: Sequence[Part]) -> dict[tuple[str, str], Tally]:
         frame.select(F.lit(n).alias("part"), F.to_json(F.struct("*")).alias("tally")) for n, frame in enumerate(counted)
     ]
     rows = reduce(DataFrame.unionAll, numbered).collect()
-    return {parts[row.part].key: json.loads(row.tally) for row in rows}
+    tallies: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        tallies[parts[row.part].key].update(json.loads(row.tally))
+    return dict(tallies)
 
 
 def possible_types(source: SourceConfig, mapping: MapConfig) -> set[str]:

@@ -26,7 +26,7 @@ from memberlevel_spark.ingest.quality import (
     rule_results,
 )
 from memberlevel_spark.ingest.silver import build_late_events, build_quarantine, with_status
-from memberlevel_spark.ingest.sources import Bronze, Part
+from memberlevel_spark.ingest.sources import Bronze, Part, staged, tallies_of
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.schemas import (
     LATE_EVENTS,
@@ -132,22 +132,23 @@ class _Silver:
 
     def take(self, names: list[str], read: dict[str, int]) -> StageResult:
         events = EventLog(self.run, self.pseudonyms, self.bronze, self.whole)
-        parts = events.typed_once(self.bronze.parts(names))
+        tables = self.run.tables
+        parts = staged(tables, self.bronze.parts(names))
         try:
-            tallies = events.tallies(parts)
+            tallies = tallies_of(parts)
             if any(tally["unicode"] for tally in tallies.values()):
-                events.release()
                 parts = [part.with_unicode(self.bronze.new_rows(part.source_map.source)) for part in parts]
-                parts = events.typed_once(parts)
-                tallies = events.tallies(parts)
+                parts = staged(tables, parts)
+                tallies = tallies_of(parts)
             results = [r for part in parts for r in rule_results(*part.key, tallies[part.key], self.run.config.quality)]
             require_passed(results)
             self._set_aside(parts, tallies)
             repeats = events.write(self._of(parts, "events"), self.written)
+            self._write_members(parts, events)
+            self._write_products(parts)
         finally:
             events.release()
-        self._write_members(parts, events)
-        self._write_products(parts)
+            tables.unstage()
         counts = self._account(tallies, events.added)
         self._write_results([*results, *self._rejected(names), *_repeat_results(repeats, tallies)])
         versions = {name: commit.version for name, commit in self.written.items()}

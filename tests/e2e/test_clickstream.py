@@ -16,7 +16,7 @@ from memberlevel_spark.cli import run_job
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
-FIRST, NUM_DAYS, NUM_USERS = datetime(2024, 1, 1), 330, 120
+FIRST, NUM_DAYS, NUM_USERS = datetime(2024, 1, 1), 331, 120
 
 
 def write_clicks(path: Path, seed: int = 11) -> int:
