@@ -8,6 +8,8 @@ bronze row comes out exactly once.
 
 import re
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame
@@ -33,7 +35,7 @@ from memberlevel_spark.ingest.canonical import (
     WITH_ATTRIBUTES,
     CanonicalColumn,
 )
-from memberlevel_spark.ingest.identifiers import MAX_IDENTIFIER_CHARS, normalised
+from memberlevel_spark.ingest.identifiers import MAX_IDENTIFIER_CHARS, has_unicode, normalised
 from memberlevel_spark.ingest.money import in_minor_units
 from memberlevel_spark.ingest.reader import BATCH, CORRUPT, FILE, FILE_TS
 
@@ -99,6 +101,22 @@ def map_rows(bronze: DataFrame, source_map: SourceMap) -> DataFrame:
         if source_map.table == "events":
             typed = _with_event_values(typed, source_map)
         return _judged(typed, source_map)
+    except AnalysisException as problem:
+        raise _cannot_map(source_map, problem) from None
+
+
+def beyond_ascii(bronze: DataFrame, source_map: SourceMap) -> DataFrame:
+    """One boolean column ``unicode`` per bronze row: whether an identifier it gives needs Unicode normalisation.
+
+    Errors: ConfigError for an expression the source cannot give.
+    """
+    kinds, given = CANONICAL[source_map.table], source_map.mapping.columns
+    identifiers = [
+        expression for name, expression in given.items() if name in kinds and kinds[name].kind == "identifier"
+    ]
+    try:
+        needs = [has_unicode(normalised(F.expr(expression), unicode=False)) for expression in identifiers]
+        return bronze.select(reduce(or_, needs, F.lit(False)).alias("unicode"))
     except AnalysisException as problem:
         raise _cannot_map(source_map, problem) from None
 

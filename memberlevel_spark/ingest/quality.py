@@ -1,7 +1,7 @@
 """Quality: what became of every row of every source, and what the rules of the YAML found.
 
-A tally is a dict of counts of one source's rows for one canonical table: by status, by rule, and whether an identifier
-needs Unicode normalisation. Results go to ``quality_results``; a limit that is passed stops the run before it writes.
+A tally is a dict of counts of one source's rows for one canonical table: by status and by rule. Results go to
+``quality_results``; a limit that is passed stops the run before it writes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,8 +12,7 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.config.ingest import QualityConfig, RuleConfig
 from memberlevel_spark.errors import DataQualityError
-from memberlevel_spark.ingest.canonical import CANONICAL, FILTERED, GOOD, LATE, QUARANTINED
-from memberlevel_spark.ingest.identifiers import has_unicode
+from memberlevel_spark.ingest.canonical import FILTERED, GOOD, LATE, QUARANTINED
 
 STATUSES = (GOOD, QUARANTINED, FILTERED, LATE)
 Tally = Mapping[str, int]
@@ -52,14 +51,11 @@ class Result:
         return self.max_share is None or self.share <= self.max_share
 
 
-def tally_columns(table: str, rules: Iterable[RuleConfig]) -> list[Column]:
+def tally_columns(rules: Iterable[RuleConfig]) -> list[Column]:
     """The aggregates of a tally over mapped rows."""
-    identifiers = [name for name, column in CANONICAL[table].items() if column.kind == "identifier"]
-    unicode = [F.count_if(has_unicode(F.col(name))) for name in identifiers]
     return [
         *[F.count_if(F.col("status") == status).alias(status) for status in STATUSES],
         *[F.count_if(F.col(f"breaks_{rule.name}")).alias(rule.name) for rule in rules],
-        (unicode[0] if len(unicode) == 1 else sum(unicode, F.lit(0))).alias("unicode"),
     ]
 
 

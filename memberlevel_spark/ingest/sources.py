@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from memberlevel_spark.config import Config
 from memberlevel_spark.config.ingest import MapConfig, SourceConfig
 from memberlevel_spark.ingest.canonical import CANONICAL, EVENT_TYPES, GOOD
-from memberlevel_spark.ingest.mapping import SourceMap, map_rows
+from memberlevel_spark.ingest.mapping import SourceMap, beyond_ascii, map_rows
 from memberlevel_spark.ingest.money import daily_rates
 from memberlevel_spark.ingest.quality import Tally, tally_columns
 from memberlevel_spark.ingest.reader import BATCH
@@ -35,11 +35,6 @@ class Part:
     def key(self) -> tuple[str, str]:
         """Source and table."""
         return self.source_map.source, self.source_map.table
-
-    def with_unicode(self, bronze: DataFrame) -> "Part":
-        """The same with identifiers normalised as Unicode."""
-        source_map = replace(self.source_map, unicode=True)
-        return Part(source_map, map_rows(bronze, source_map))
 
 
 def staged(tables: DeltaTables, parts: Sequence[Part]) -> list[Part]:
@@ -82,15 +77,22 @@ class Bronze:
 
     def parts(self, names: Iterable[str]) -> list[Part]:
         """The new rows of the named sources, mapped to their tables."""
-        rates = self._rates()
+        config, rates = self.run.config, self._rates()
+        maps = [SourceMap.of(config, name, mapping) for name in names for mapping in config.sources[name].maps]
+        unicode = self._beyond_ascii(maps)
         parts = []
-        for name in names:
-            for mapping in self.run.config.sources[name].maps:
-                source_map = SourceMap.of(self.run.config, name, mapping)
-                if source_map.may_be_foreign:
-                    source_map = replace(source_map, rates=rates)
-                parts.append(Part(source_map, map_rows(self.new_rows(name), source_map)))
+        for number, source_map in enumerate(maps):
+            its_rates = rates if source_map.may_be_foreign else None
+            source_map = replace(source_map, rates=its_rates, unicode=number in unicode)
+            parts.append(Part(source_map, map_rows(self.new_rows(source_map.source), source_map)))
         return parts
+
+    def _beyond_ascii(self, maps: list[SourceMap]) -> set[int]:
+        """Positions of the maps whose new rows have identifiers that need Unicode normalisation; most shops have none,
+        and it runs in Python."""
+        found = [beyond_ascii(self.new_rows(source_map.source), source_map) for source_map in maps]
+        numbered = [frame.where("unicode").select(F.lit(number)) for number, frame in enumerate(found)]
+        return {row[0] for row in reduce(DataFrame.unionAll, numbered).distinct().collect()}
 
     def good_rows(
         self, table: str, rows_of: Callable[[str], DataFrame] | None = None, *, unicode: bool = False
@@ -131,7 +133,7 @@ def tallies_of(parts: Sequence[Part]) -> dict[tuple[str, str], Tally]:
     """Count the rows of every source for every table, in one query; two maps to one table count together."""
     if not parts:
         return {}
-    counted = [p.rows.agg(*tally_columns(p.source_map.table, p.source_map.rules)) for p in parts]
+    counted = [p.rows.agg(*tally_columns(p.source_map.rules)) for p in parts]
     numbered = [
         frame.select(F.lit(n).alias("part"), F.to_json(F.struct("*")).alias("tally")) for n, frame in enumerate(counted)
     ]

