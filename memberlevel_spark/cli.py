@@ -204,7 +204,7 @@ def _dry_run(run, stages) -> str:  # type: ignore[no-untyped-def]
 def _summary(run) -> str:  # type: ignore[no-untyped-def]
     """The short table a run ends with, and where everything is."""
     from memberlevel_spark.evaluation.stage import load_evaluation
-    from memberlevel_spark.report.terminal import accounting_table, result_table
+    from memberlevel_spark.report.terminal import accounting_table, reach_table, result_table
     from memberlevel_spark.run import stage_records
 
     evaluation = load_evaluation(run)
@@ -217,6 +217,7 @@ def _summary(run) -> str:  # type: ignore[no-untyped-def]
             f" out-of-time test as of {evaluation['test_as_of']}",
             "",
             result_table(evaluation["test"]),
+            *(["", reach_table(evaluation["reach"])] if "reach" in evaluation else []),
             "",
             f"tables   {run.tables.root}",
             f"metrics  {run.shop_dir / 'metrics.json'}",

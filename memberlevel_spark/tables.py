@@ -25,8 +25,8 @@ from memberlevel_spark.schemas import TableContract
 # Features of a Delta table that a reader of its plain Parquet files would get wrong.
 USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 UNREADABLE_AS_PARQUET = {"deletionVectors", "columnMapping"}
-# Bronze by its name: rows in it still have their raw identifiers.
-STAGED = "bronze_staged"
+# Bronze by its name: rows in it still have their raw identifiers. No source can have a name that begins with "_".
+STAGED = "bronze__staged"
 
 Slice = Mapping[str, Sequence[object]]
 

@@ -28,6 +28,15 @@ def result_table(metrics: Metrics) -> str:
     return "\n".join([*_aligned(lines), "* best of its row"])
 
 
+def reach_table(reach: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Log-loss of each forecast in a shop whose truth is known, and its share of the gain that can be reached."""
+    lines = [["forecast", "log-loss", "share of reachable gain"]]
+    lines += [
+        [name.replace("_", " "), decimal(found["log_loss"]), decimal(found["share"])] for name, found in reach.items()
+    ]
+    return "\n".join(_columns(lines))
+
+
 ACCOUNT = {
     "in": "rows_in",
     "out": "rows_out",
@@ -50,14 +59,19 @@ def accounting_table(records: Sequence[Mapping[str, Any]]) -> str:
         for record in records
         if record["rows_in"]
     ]
-    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
-    return "\n".join(
+    return "\n".join(_columns([header, *lines]))
+
+
+def _columns(lines: list[list[str]]) -> list[str]:
+    """The first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
         "  ".join(
             cell.rjust(width) if n else cell.ljust(width)
             for n, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
-        for line in [header, *lines]
-    )
+        for line in lines
+    ]
 
 
 def _aligned(lines: list[list[str]]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from memberlevel_spark.errors import DataQualityError
+from memberlevel_spark.evaluation.reach import reachable_gain
 from memberlevel_spark.levels.rules import LevelRules
 from memberlevel_spark.synthetic.accounts import CHECK_IN, activities_of
 from memberlevel_spark.synthetic.baskets import baskets_of, in_currency
@@ -17,7 +17,6 @@ from memberlevel_spark.synthetic.files import member_lines, product_lines, shop_
 from memberlevel_spark.synthetic.life import NO_DAY, futures_of, levels_of, live, live_day, newborn, pressure
 from memberlevel_spark.synthetic.members import member_ids, members_of
 from memberlevel_spark.synthetic.plan import RATE_STEPS, exchange_rates, rate_factor
-from memberlevel_spark.synthetic.reach import share_of_reachable_gain
 from memberlevel_spark.synthetic.truth import truths_of
 from tests.made_world import lived, world_plan
 
@@ -230,14 +229,16 @@ def test_who_has_left_has_one_future(forecast):
 def test_the_share_of_the_reachable_gain():
     realised = [0, 1, 1, 0]
     persistence, truth = [[0.5, 0.5]] * 4, [[0.9, 0.1], [0.1, 0.9], [0.1, 0.9], [0.9, 0.1]]
-    arguments = {"p_persistence_NK": persistence, "p_truth_NK": truth}
-    assert share_of_reachable_gain(realised, p_model_NK=persistence, **arguments) == 0
-    assert share_of_reachable_gain(realised, p_model_NK=truth, **arguments) == 1
     model = [[0.6, 0.4], [0.4, 0.6], [0.4, 0.6], [0.6, 0.4]]
+    reach = reachable_gain(realised, {"model": model, "persistence": persistence}, truth)
     by_hand = (np.log(2) + np.log(0.6)) / (np.log(2) + np.log(0.9))
-    assert share_of_reachable_gain(realised, p_model_NK=model, **arguments) == pytest.approx(by_hand)
-    with pytest.raises(DataQualityError, match=r"nothing to gain over persistence: log-loss 0\.6931"):
-        share_of_reachable_gain(realised, p_model_NK=truth, p_persistence_NK=persistence, p_truth_NK=persistence)
+    assert {name: found["share"] for name, found in reach.items()} == {
+        "model": pytest.approx(by_hand),
+        "persistence": 0,
+        "truth": 1,
+    }
+    assert reach["model"]["log_loss"] == pytest.approx(-np.log(0.6))
+    assert reachable_gain(realised, {"persistence": truth}, truth)["truth"]["share"] is None
 
 
 def test_lines_add_up_to_their_order_and_convert_back_to_the_same_cents():
