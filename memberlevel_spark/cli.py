@@ -217,7 +217,7 @@ def _summary(run) -> str:  # type: ignore[no-untyped-def]
             f" out-of-time test as of {evaluation['test_as_of']}",
             "",
             result_table(evaluation["test"]),
-            *(["", reach_table(evaluation["reach"])] if "reach" in evaluation else []),
+            *(["", reach_table(evaluation["reach"])] if evaluation.get("reach") else []),
             "",
             f"tables   {run.tables.root}",
             f"metrics  {run.shop_dir / 'metrics.json'}",

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 
 from memberlevel_spark.evaluation.metrics import level_metrics
 
+Reach = dict[str, dict[str, float | None]]
 
-def reachable_gain(
-    realised_N: ArrayLike, forecasts: Mapping[str, ArrayLike], p_truth_NK: ArrayLike
-) -> dict[str, dict[str, float | None]]:
+
+def reachable_gain(realised_N: ArrayLike, forecasts: Mapping[str, ArrayLike], p_truth_NK: ArrayLike) -> Reach:
     """``log_loss`` and ``share`` of each forecast, ``persistence`` among them, and of the truth itself.
 
     share = (L(persistence) − L(forecast)) / (L(persistence) − L(truth)), where L is the mean log-loss −ln p(realised

@@ -16,13 +16,14 @@ from memberlevel_spark.evaluation.baselines import (
 )
 from memberlevel_spark.evaluation.calibration import reliability
 from memberlevel_spark.evaluation.metrics import confusion_matrix, level_metrics
-from memberlevel_spark.evaluation.reach import reachable_gain
+from memberlevel_spark.evaluation.reach import Reach, reachable_gain
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.scoring.apply import apply_model
 from memberlevel_spark.scoring.predictor import PackedModel
 from memberlevel_spark.training.stage import run_dir, trained_examples_version, trained_files
 
 EVALUATION = "evaluation.json"
+SUMMARY = ("test_as_of", "num_members", "test", "reach")
 TRUTH = "truth_levels"
 
 
@@ -50,16 +51,14 @@ def run_evaluate(run: Run) -> StageResult:
         "confusion": confusion_matrix(target, p_model.argmax(axis=1), p_model.shape[1]).tolist(),
         "reliability": reliability(target, p_model, level_now_N=level_now),
     }
-    read, summary = {"examples": version}, ["test_as_of", "num_members", "test"]
+    read = {"examples": version}
     if run.tables.exists(TRUTH):
         read[TRUTH] = run.tables.version(TRUTH)
         truth = run.tables.read(TRUTH, read[TRUTH]).where(F.col("as_of_date") == F.lit(run.config.timeline.test))
-        evaluation["reach"] = _reach(
-            test.join(truth.select("member_id", "p_level"), "member_id", "left"), target, forecasts
-        )
-        summary.append("reach")
+        beside = test.join(truth.select("member_id", "p_level"), "member_id", "left")
+        evaluation["reach"] = reach_of_known(beside, target, forecasts)
     _write(run_dir(run) / EVALUATION, evaluation)
-    _write(run.shop_dir / "metrics.json", {key: evaluation[key] for key in summary})
+    _write(run.shop_dir / "metrics.json", {key: evaluation[key] for key in SUMMARY if key in evaluation})
     note = ", ".join(f"{name} {values['accuracy']:.3f}" for name, values in metrics.items())
     return StageResult(RowCounts(test.count(), int(target.size)), read, {}, f"accuracy {note}")
 
@@ -96,13 +95,14 @@ def _baselines(run: Run, examples: DataFrame, level_now: np.ndarray) -> dict[str
     }
 
 
-def _reach(test: DataFrame, target: np.ndarray, forecasts: dict[str, np.ndarray]) -> dict[str, dict[str, float | None]]:
-    """The reach of the forecasts over the members whose truth is known, those with a null ``p_level`` left out."""
+def reach_of_known(test: DataFrame, target: np.ndarray, forecasts: dict[str, np.ndarray]) -> Reach:
+    """The reach over the members whose truth is known: a null ``p_level`` is left out; empty when none is known."""
     truth = test.orderBy("row_key").select("p_level").toPandas()["p_level"]
     known = truth.notna().to_numpy()
-    return reachable_gain(
-        target[known], {name: p[known] for name, p in forecasts.items()}, np.stack(truth[known].to_list())
-    )
+    if not known.any():
+        return {}
+    p_truth = np.stack(truth[known].to_list())
+    return reachable_gain(target[known], {name: p[known] for name, p in forecasts.items()}, p_truth)
 
 
 def _sample(train: DataFrame, total: int, limit: int) -> DataFrame:

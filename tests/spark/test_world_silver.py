@@ -4,8 +4,12 @@ import json
 from collections import Counter
 from datetime import date
 
+import numpy as np
 import pytest
+from pyspark.sql import SparkSession
 
+from memberlevel_spark.evaluation.reach import reachable_gain
+from memberlevel_spark.evaluation.stage import reach_of_known
 from memberlevel_spark.features.stage import run_member_days
 from memberlevel_spark.ingest.stage import run_bronze, run_silver
 from memberlevel_spark.levels.stage import run_levels
@@ -108,3 +112,14 @@ def test_the_levels_are_those_of_the_truth(spoiled_world: Run, counts: dict[str,
     assert len({row.level_now for row in truth}) == 4
     giant = held.keys() - {row.member_id for row in truth}
     assert len(giant) == 1 and {level for _, _, level in held[giant.pop()]} == {0}
+
+
+def test_the_reach_is_that_of_the_members_whose_truth_is_known(spark: SparkSession):
+    rows = [(3, None), (1, [0.1, 0.9]), (2, [0.8, 0.2])]
+    test = spark.createDataFrame(rows, "row_key long, p_level array<double>")
+    persistence = np.array([[0.5, 0.5], [0.6, 0.4], [0.99, 0.01]])
+    reach = reach_of_known(test, np.array([1, 0, 1]), {"persistence": persistence})
+    assert reach == reachable_gain([1, 0], {"persistence": persistence[:2]}, [[0.1, 0.9], [0.8, 0.2]])
+    assert reach["truth"]["log_loss"] == pytest.approx(-(np.log(0.9) + np.log(0.8)) / 2)
+    unknown = test.where("row_key = 3")
+    assert reach_of_known(unknown, np.array([1]), {"persistence": persistence[2:]}) == {}

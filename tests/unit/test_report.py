@@ -16,7 +16,7 @@ from memberlevel_spark.report.headline import expected_moves, headline, tiles
 from memberlevel_spark.report.model import ROW_KEYS
 from memberlevel_spark.report.render import SECTIONS, render_report
 from memberlevel_spark.report.scoreboard import forecaster_label, score_rows
-from memberlevel_spark.report.terminal import accounting_table, result_table
+from memberlevel_spark.report.terminal import accounting_table, reach_table, result_table
 from tests.unit.report_sample import many_levels, sample_report
 
 SCRIPT = "<script>alert('x')</script>"
@@ -267,6 +267,15 @@ def test_the_account_of_rows_leaves_out_stages_without_rows() -> None:
     assert accounting_table([silver, {"stage": "train", "rows_in": 0, "rows_out": 0, **none}]).splitlines() == [
         "stage       in     out  quarantined  duplicates  filtered  late  folded",
         "silver  12,345  12,000          300           -         -     -      45",
+    ]
+
+
+def test_the_reach_of_each_forecast_is_a_line():
+    reach = {"boosted_tree": {"log_loss": 0.3621, "share": 0.905}, "truth": {"log_loss": 0.3, "share": None}}
+    assert reach_table(reach).splitlines() == [
+        "forecast      log-loss  share of reachable gain",
+        "boosted tree     0.362                    0.905",
+        "truth            0.300                      n/a",
     ]
 
 
