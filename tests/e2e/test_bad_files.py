@@ -284,6 +284,21 @@ def test_the_order_in_which_days_arrive_does_not_matter_and_a_day_touches_only_i
     assert tables["in_order"] == tables["backfill"]
 
 
+def test_the_winner_among_pseudonymous_rows_is_the_same_in_one_load_and_in_two(spark: SparkSession, tmp_path: Path):
+    """Nothing but the member differs, and the members' pseudonyms sort otherwise than their names."""
+    settings = {"pseudonyms": {"method": "hmac_sha256", "key_id": "k1"}}
+    options = ["pseudonyms.key=a-key-that-is-long-enough-0123456789"]
+    halves = [[row(f"{n}", member_id=f"{name}{n}") for n in range(12)] for name in ("ann", "bob")]
+    winners = []
+    for name, batches in {"one": [[*halves[0], *halves[1]]], "two": halves}.items():
+        shop = open_shop(spark, tmp_path / name, JSON, **settings)
+        for number, batch in enumerate(batches):
+            shop.put("orders", f"{number}.json", batch)
+            assert shop.job(*INGEST, options=options) == 0
+        winners.append({event["event_id"]: event["member_id"] for event in shop.rows("events")})
+    assert winners[0] == winners[1] and len(winners[0]) == 12
+
+
 def test_raw_identifiers_and_what_was_rejected_are_in_nothing_after_bronze(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ):
