@@ -226,7 +226,7 @@ def test_a_file_is_cut_off_and_files_of_an_earlier_world_are_gone(spark: SparkSe
         return {path.name for path in (tmp_path / "raw").rglob("*.*") if len(path.name) > len("2024-05.jsonl")}
 
     odd = odd_files_of(empty_day=1, replayed_file=1, truncated_file=1)
-    assert odd == {"2025-02-04-empty-0.jsonl", "2024-07-20-again.csv", "2025-02-04-cut.jsonl.gz"}
+    assert odd == {"2025-02-04-empty-0.jsonl", "2024-07-19-again.csv", "2025-02-04-cut.jsonl.gz"}
     with pytest.raises(EOFError), gzip.open(tmp_path / "raw" / "clicks" / "2025-02-04-cut.jsonl.gz") as cut:
         cut.read()
     assert odd_files_of() == set()
