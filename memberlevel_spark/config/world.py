@@ -12,8 +12,8 @@ from memberlevel_spark.config.base import Model
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Rows = Annotated[int, Field(ge=0, le=1000)]
 DAYS_OF_WEEK = 7
-MAX_DEFECT_ROWS = 1000
 
 
 class PurchaseKnobs(Model):
@@ -134,38 +134,38 @@ class TruthKnobs(Model):
 class DefectKnobs(Model):
     """How many rows, or files where it says so, carry each defect; all 0: a clean world."""
 
-    wrong_type: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    too_few_fields: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    too_many_fields: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    quoted_newline: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    same_id_other_payload: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    ts_future: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    ts_1970: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    ts_year_1: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    ts_year_9999: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    nan_amount: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    infinite_amount: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    overflow_amount: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    negative_amount: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    unknown_currency: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    null_member: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    member_nfd: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    member_full_width: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    member_with_nul: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    member_trailing_space: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    missing_column: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)  # rows of one file without a column
-    extra_column: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)  # rows of one file with a further column
-    renamed_column: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)  # rows of one file with a renamed column
-    refund_before_purchase: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    refund_beyond_purchase: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    truncated_json: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    no_id: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    late_3_days: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    dst_gap: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    dst_fold: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    unknown_event_type: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
-    unknown_product: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)  # a product of no known category
-    missing_zone: int = Field(default=0, ge=0, le=MAX_DEFECT_ROWS)
+    wrong_type: Rows = 0
+    too_few_fields: Rows = 0
+    too_many_fields: Rows = 0
+    quoted_newline: Rows = 0
+    same_id_other_payload: Rows = 0
+    ts_future: Rows = 0
+    ts_1970: Rows = 0
+    ts_year_1: Rows = 0
+    ts_year_9999: Rows = 0
+    nan_amount: Rows = 0
+    infinite_amount: Rows = 0
+    overflow_amount: Rows = 0
+    negative_amount: Rows = 0
+    unknown_currency: Rows = 0
+    null_member: Rows = 0
+    member_nfd: Rows = 0
+    member_full_width: Rows = 0
+    member_with_nul: Rows = 0
+    member_trailing_space: Rows = 0
+    missing_column: Rows = 0  # rows of one file without a column
+    extra_column: Rows = 0  # rows of one file with a further column
+    renamed_column: Rows = 0  # rows of one file with a renamed column
+    refund_before_purchase: Rows = 0
+    refund_beyond_purchase: Rows = 0
+    truncated_json: Rows = 0
+    no_id: Rows = 0
+    late_3_days: Rows = 0
+    dst_gap: Rows = 0
+    dst_fold: Rows = 0
+    unknown_event_type: Rows = 0
+    unknown_product: Rows = 0  # a product of no known category
+    missing_zone: Rows = 0
     huge_string: int = Field(default=0, ge=0, le=20)  # rows with a text of 10 MB
     giant_member: int = Field(default=0, ge=0, le=1_000_000_000)  # clicks of one further member
     empty_day: int = Field(default=0, ge=0, le=31)  # click files of 0 bytes

@@ -25,11 +25,10 @@ from memberlevel_spark.synthetic.defects import (
     SPOILED_REFUNDS,
     spoiled_click,
 )
-from memberlevel_spark.synthetic.devices import DAY_SECONDS
 from memberlevel_spark.synthetic.draws import Purpose, child, root_key
 from memberlevel_spark.synthetic.files import HEADERS, file_names, lines, member_lines
 from memberlevel_spark.synthetic.members import REGIONS, Ints
-from memberlevel_spark.synthetic.plan import WorldPlan
+from memberlevel_spark.synthetic.plan import DAY_SECONDS, WorldPlan
 
 Row = tuple[str, str, int, int, str]
 LATE_DAYS = 3

@@ -10,12 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 Spoil = Callable[[list[str]], list[str]]
-ClickSpoil = Callable[[dict[str, object]], dict[str, object]]
 ORDER_NO, LINE, CUSTOMER, ORDERED_AT, SKU, UNITS, PAID, REBATE, CURRENCY = range(9)
-QUARANTINED, DUPLICATE, SET_ASIDE, ACCEPTED, NONE, STOPS = (
-    *("quarantined", "duplicate", "set_aside", "accepted"),
-    *("none", "stops"),
-)
+QUARANTINED, DUPLICATE, SET_ASIDE = "quarantined", "duplicate", "set_aside"
+ACCEPTED, NONE, STOPS = "accepted", "none", "stops"
 HUGE_MARK, HUGE_CHARACTERS = "@HUGE@", 10_000_000
 
 

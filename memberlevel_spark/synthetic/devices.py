@@ -11,9 +11,8 @@ from memberlevel_spark.synthetic.baskets import OPEN_SECONDS, OPENS_AT, Baskets
 from memberlevel_spark.synthetic.draws import Keys, Purpose, child, uniforms
 from memberlevel_spark.synthetic.life import Orders
 from memberlevel_spark.synthetic.members import Ints, Members
-from memberlevel_spark.synthetic.plan import WorldPlan
+from memberlevel_spark.synthetic.plan import DAY_SECONDS, WorldPlan
 
-DAY_SECONDS = 86_400
 MAIN_DEVICE_SHARE = 0.6
 LATER_DEVICE_DAYS = 150
 BEFORE_ORDER_SECONDS = 45

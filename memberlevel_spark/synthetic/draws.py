@@ -29,14 +29,11 @@ class Purpose(IntEnum):
     TREATED = 4
     ORDER = 5
     BROWSING = 6
-    SESSION = 7
-    CLICK = 8
     DEVICE = 9
     ACTIVITY = 10
     PROFILE = 11
     PRODUCT = 12
     RATE = 13
-    REVIEW = 14
     DEFECT = 15
 
 

@@ -21,11 +21,11 @@ from memberlevel_spark.synthetic.accounts import (
     profiles_of,
 )
 from memberlevel_spark.synthetic.baskets import Baskets, baskets_of, currency_codes, in_currency, list_price_cents
-from memberlevel_spark.synthetic.devices import DAY_SECONDS, Devices, devices_of
+from memberlevel_spark.synthetic.devices import Devices, devices_of
 from memberlevel_spark.synthetic.draws import child, uniforms
 from memberlevel_spark.synthetic.life import NO_DAY, Orders, live, newborn
 from memberlevel_spark.synthetic.members import Ints, Members, member_ids, members_of
-from memberlevel_spark.synthetic.plan import RATE_STEPS, WorldPlan, exchange_rates
+from memberlevel_spark.synthetic.plan import DAY_SECONDS, RATE_STEPS, WorldPlan, exchange_rates
 from memberlevel_spark.synthetic.sessions import CLICK_NAMES, NO_PRODUCT, NO_RATING, REVIEW, SEARCH, Clicks, clicks_of
 
 LINES = pa.schema(
@@ -93,7 +93,7 @@ def member_lines(plan: WorldPlan, numbers: Ints) -> Iterator[pa.RecordBatch]:
         yield make(shop)
 
 
-def product_lines(plan: WorldPlan, numbers: Ints) -> pa.RecordBatch:
+def product_lines(plan: WorldPlan, numbers: Ints) -> Iterator[pa.RecordBatch]:
     """The catalogue's lines of some products."""
     catalogue = plan.world.catalogue
     brand = numbers // catalogue.num_categories % NUM_BRANDS
@@ -104,7 +104,7 @@ def product_lines(plan: WorldPlan, numbers: Ints) -> pa.RecordBatch:
         text.glued("brand ", text.numbers_text(brand, 2)),
         text.amounts_text(price, np.full(len(price), plan.money_digits)),
     ]
-    return _whole_file("products", numbers, text.csv_lines(cells))
+    yield _whole_file("products", numbers, text.csv_lines(cells))
 
 
 def rate_lines(plan: WorldPlan) -> list[pa.RecordBatch]:

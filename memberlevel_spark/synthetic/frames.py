@@ -14,10 +14,9 @@ from pyspark.sql import types as T
 from memberlevel_spark.schemas import INT, LONG, STRING
 from memberlevel_spark.synthetic.defect_lines import HEADER_POSITION, defect_lines, giant_lines
 from memberlevel_spark.synthetic.defects import HUGE_CHARACTERS, HUGE_MARK
-from memberlevel_spark.synthetic.devices import DAY_SECONDS
 from memberlevel_spark.synthetic.files import HEADERS, ONE_FILE, file_names, member_lines, product_lines, rate_lines
 from memberlevel_spark.synthetic.members import Ints
-from memberlevel_spark.synthetic.plan import WorldPlan
+from memberlevel_spark.synthetic.plan import DAY_SECONDS, WorldPlan
 
 MEMBERS_PER_TASK = 2_500
 CLICKS_PER_TASK = 1_000_000
@@ -54,7 +53,7 @@ def _other_lines(spark: SparkSession, plan: WorldPlan) -> DataFrame:
     length = F.col("line").contains(HUGE_MARK).cast("int") * HUGE_CHARACTERS
     few = few.withColumn("line", F.replace(F.col("line"), F.lit(HUGE_MARK), F.repeat(F.lit("x"), length)))
     num_products, num_clicks = plan.world.catalogue.num_products, plan.world.defects.giant_member
-    products = _by_number(spark, plan, _one(product_lines), (num_products, 1, ROWS_AT_ONCE), LINES_SCHEMA)
+    products = _by_number(spark, plan, product_lines, (num_products, 1, ROWS_AT_ONCE), LINES_SCHEMA)
     tasks = 1 + num_clicks // CLICKS_PER_TASK
     giant = _by_number(spark, plan, giant_lines, (num_clicks, tasks, ROWS_AT_ONCE), LINES_SCHEMA)
     return few.unionByName(products).unionByName(giant)
@@ -98,10 +97,6 @@ def _headers(plan: WorldPlan) -> list[tuple[str, str, int, int, str]]:
     dated += [("refunds", file, part) for file in periods for part in parts]
     whole = [("products", ONE_FILE, 0)] + ([("rates", ONE_FILE, 0)] if plan.world.currencies else [])
     return [(source, file, part, HEADER_POSITION, HEADERS[source]) for source, file, part in [*dated, *whole]]
-
-
-def _one(make: Callable[[WorldPlan, Ints], pa.RecordBatch]) -> Make:
-    return lambda plan, numbers: iter([make(plan, numbers)])
 
 
 def _by_number(

@@ -20,6 +20,7 @@ from memberlevel_spark.synthetic.draws import Floats, Purpose, normals, root_key
 from memberlevel_spark.timeline import LabelWindow
 
 METRICS = ("spend_cents",)
+DAY_SECONDS = 86_400
 WEEKS_PER_YEAR = 52.18
 # Rates are whole numbers of this share of a unit, so that amounts convert exactly.
 RATE_STEPS = 10**8
@@ -43,11 +44,6 @@ class WorldPlan:
     rate_factor_D: Floats
     log_basket_shift_D: Floats
     utc_offset_D: NDArray[np.int64]  # seconds
-
-    @property
-    def last_lived_day(self) -> int:
-        """The last day anybody lives: the end of the data or the last label date."""
-        return len(self.rate_factor_D) - 1
 
     def date_of(self, day: int) -> date:
         """The date of a day."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from memberlevel_spark.synthetic.baskets import OPEN_SECONDS, OPENS_AT, Baskets, products_of
-from memberlevel_spark.synthetic.devices import DAY_SECONDS, Devices, device_used, log_in_to_order
-from memberlevel_spark.synthetic.draws import Keys, Purpose, child, counts, uniforms
+from memberlevel_spark.synthetic.devices import Devices, device_used, log_in_to_order
+from memberlevel_spark.synthetic.draws import Floats, Keys, Purpose, child, counts, uniforms
 from memberlevel_spark.synthetic.life import Orders
 from memberlevel_spark.synthetic.members import Bools, Ints, Members
-from memberlevel_spark.synthetic.plan import WorldPlan
+from memberlevel_spark.synthetic.plan import DAY_SECONDS, WorldPlan
 from memberlevel_spark.synthetic.ragged import unfold
 
 CLICK_NAMES = ("product_view", "search", "add_to_cart", "remove_from_cart", "begin_checkout", "review")
@@ -72,7 +72,7 @@ def clicks_of(
     return Clicks(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])}), devices
 
 
-def active_days(plan: WorldPlan, members: Members, orders: Orders, first_day_M: Ints) -> "np.ndarray":
+def active_days(plan: WorldPlan, members: Members, orders: Orders, first_day_M: Ints) -> Floats:
     """How active each member is on each day with data: 0 before the first, 1, ``left_share`` after leaving; [D, M]."""
     left_day = np.full(len(members), plan.num_days)
     left_day[orders.member_E[orders.left_E]] = orders.day_E[orders.left_E]

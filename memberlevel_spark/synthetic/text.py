@@ -8,9 +8,8 @@ import pyarrow.compute as pc
 
 from memberlevel_spark.synthetic.draws import Keys
 from memberlevel_spark.synthetic.members import Bools, Ints
-from memberlevel_spark.synthetic.plan import WorldPlan
+from memberlevel_spark.synthetic.plan import DAY_SECONDS, WorldPlan
 
-DAY_SECONDS = 86_400
 HEX_DIGITS = 16
 
 

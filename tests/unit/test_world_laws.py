@@ -336,7 +336,8 @@ def test_a_member_who_left_is_seen_less():
 
 
 def test_the_catalogue_has_a_category_and_a_price_for_every_product():
-    rows = product_lines(world_plan(), np.arange(600)).column(4)
+    (batch,) = product_lines(world_plan(), np.arange(600))
+    rows = batch.column(4)
     cells = [line.split(",") for line in rows.to_pylist()]
     assert len({sku for sku, *_ in cells}) == 600 and len({category for _, category, *_ in cells}) == 10
     assert all(float(price) > 1 for *_, price in cells)
