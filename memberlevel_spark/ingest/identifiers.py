@@ -54,6 +54,8 @@ def _nfkc(identifiers: pd.Series) -> pd.Series:
 
 
 def _plain_text(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text.strip()  # the most are: their own normal form
     visible = (c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) not in ("Cc", "Cf"))
     return "".join(visible).strip()
 
