@@ -129,6 +129,8 @@ def _is_dated(name: str) -> bool:
 def _start_logging(verbose: bool) -> None:
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, level=logging.WARNING)
     log.setLevel(logging.DEBUG if verbose else logging.INFO)
+    # It logs, with a trace, every error of ours that passes through the JVM on its way to the user.
+    logging.getLogger("py4j.clientserver").setLevel(logging.CRITICAL)
 
 
 def _configured(name: str, parsed: argparse.Namespace) -> Config:

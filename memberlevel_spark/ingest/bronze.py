@@ -89,17 +89,16 @@ class BronzeSource:
         """Whether the bronze table has any row; once the stream was started."""
         return self.last_batch >= 0
 
-    def finish(self, query: StreamingQuery) -> None:
-        """Wait until the stream ends. Errors: what made it stop, in our words."""
+    def finish(self, query: StreamingQuery) -> MemberLevelError | None:
+        """Wait until the stream ends. Returns what made it stop, in our words; None when it came to its end."""
         try:
             query.awaitTermination()
         except StreamingQueryException as failure:
-            if self.problem is not None:
-                raise self.problem from None
-            raise DataQualityError(
+            return self.problem or DataQualityError(
                 f"the stream of source {self.name} stopped: {condition_of(failure)}."
                 f" Look into runs/spark.log, mend the source and run bronze again; nothing is lost or doubled."
-            ) from failure
+            )
+        return None
 
     def _stream(self) -> DataFrame:
         spark = self.tables.spark

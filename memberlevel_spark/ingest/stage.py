@@ -59,9 +59,11 @@ def run_bronze(run: Run) -> StageResult:
     try:
         if run.every_seconds:
             _wait_for_any(queries)
-        for source, query in zip(sources, queries, strict=True):
-            if not run.every_seconds or not query.isActive:
-                source.finish(query)
+        ended = [pair for pair in zip(sources, queries, strict=True) if not (run.every_seconds and pair[1].isActive)]
+        # All of them first: a stream stopped in the middle of a batch fills the terminal with traces.
+        problems = [problem for source, query in ended if (problem := source.finish(query))]
+        if problems:
+            raise problems[0]
     finally:
         for query in queries:
             query.stop()
