@@ -22,8 +22,8 @@ from pyspark.sql import types as T
 from memberlevel_spark.errors import ArtefactError, first_five
 from memberlevel_spark.schemas import TableContract
 
-# Features of a Delta table that a reader of its plain Parquet files would get wrong.
 USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+# Features of a Delta table that a reader of its plain Parquet files would get wrong.
 UNREADABLE_AS_PARQUET = {"deletionVectors", "columnMapping"}
 # Bronze by its name: rows in it still have their raw identifiers. No source can have a name that begins with "_".
 STAGED = "bronze__staged"

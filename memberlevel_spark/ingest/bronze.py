@@ -131,8 +131,8 @@ class BronzeSource:
             raise
 
     def _append(self, rows: DataFrame, batch: int) -> None:
-        if self._is_repeated(batch):
-            return
+        if batch <= self.last_batch:
+            return  # written before: the job was stopped between the table's commit and the checkpoint's
         if self.settings.format not in FILE_FORMATS:
             self._commit(rows, batch)
             return
@@ -176,11 +176,12 @@ class BronzeSource:
         return read_files(self.tables.spark, self.name, self.settings, good).unionByName(rows, allowMissingColumns=True)
 
     def _planned(self, batch: int) -> set[str]:
-        """The files in the stream's own log of a batch: of these the batch lacks, without a word, those that were
-        deleted since then, and those that are empty."""
-        log = self.checkpoint / "sources" / "0"
+        """The files in the stream's own log of a batch; the batch itself silently lacks deleted and empty ones."""
+        entries_dir = self.checkpoint / "sources" / "0"
         entry = F.from_json("value", "path string, batchId long").alias("entry")
-        entries = self.tables.spark.read.text(f"{log}/{{{batch},{batch}.compact}}").select(entry).select("entry.*")
+        entries = (
+            self.tables.spark.read.text(f"{entries_dir}/{{{batch},{batch}.compact}}").select(entry).select("entry.*")
+        )
         return {_plain(unquote(row["path"])) for row in entries.where(F.col("batchId") == batch).collect()}
 
     def _is_there(self, path: str) -> bool:
@@ -189,10 +190,6 @@ class BronzeSource:
         except AnalysisException:
             return False
         return True
-
-    def _is_repeated(self, batch: int) -> bool:
-        """Whether the table has the batch already: the job was stopped between its commit and the checkpoint's."""
-        return batch <= self.last_batch
 
     def _require_checkpoint(self) -> None:
         remembered = (self.checkpoint / "commits").is_dir() and any((self.checkpoint / "commits").iterdir())

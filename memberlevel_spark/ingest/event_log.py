@@ -82,9 +82,8 @@ class EventLog:
     def _write_days(self, parts: list[Part]) -> tuple[Written, DataFrame]:
         """Rewrite the days that the new rows touch, from all their rows, and nothing else."""
         events, visits = self.run.tables.read("events"), self._visits()
-        nothing = events.limit(0)
-        new = self._hold(pseudonymised(self._rows(parts), self.pseudonyms)) if parts else None
-        fresh = reopened(nothing, visits.rules) if new is None else new.select(*BASE)
+        new = pseudonymised(self._rows(parts), self.pseudonyms).select(*BASE) if parts else None
+        fresh = reopened(events.limit(0), visits.rules) if new is None else self._hold(new)
         same = self._hold(same_events(events, fresh))
         refunds = bool({REFUND, CANCELLATION} & shop_types(self.run.config))
         orders = self._hold(changed_orders(fresh, same)) if refunds else None

@@ -78,7 +78,7 @@ def typed_events(mapped: DataFrame) -> DataFrame:
     open_net = F.lit(None).cast("bigint")
     identified = with_status(mapped, GOOD).withColumns({"event_id": _own_id(), "net_cents": open_net})
     keys = {"event_key": event_key(F.col("event_id")), "order_key": order_key(F.col("order_id"))}
-    return identified.select(*BASE, "batch").withColumns(keys)
+    return identified.select(*BASE).withColumns(keys)
 
 
 def _own_id() -> Column:

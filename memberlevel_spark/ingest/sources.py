@@ -99,7 +99,7 @@ class Bronze:
     ) -> DataFrame | None:
         """The good rows for one table among ``rows_of`` every source (None: all); None when no source maps to it."""
         frames = []
-        for name, mapping in self._maps_to(table):
+        for name, mapping in self.maps_to(table):
             source_map = replace(SourceMap.of(self.run.config, name, mapping), unicode=unicode)
             good = with_status(map_rows((rows_of or self.all_rows)(name), source_map), GOOD)
             frames.append(good.select(*CANONICAL[table]))
@@ -109,7 +109,7 @@ class Bronze:
         """Whether new rates change what events taken before are worth."""
         before = self._rates(self.taken_rows).withColumnRenamed("rate", "rate_before")
         changed = before.join(self._rates(), ["currency", "rate_day"]).where("rate <> rate_before")
-        maps = [SourceMap.of(self.run.config, name, mapping) for name, mapping in self._maps_to("events")]
+        maps = [SourceMap.of(self.run.config, name, mapping) for name, mapping in self.maps_to("events")]
         foreign = [source_map for source_map in maps if source_map.may_be_foreign]
         if not foreign or changed.isEmpty():
             return False
@@ -117,7 +117,8 @@ class Bronze:
         taken = [map_rows(self.taken_rows(m.source), replace(m, rates=self._rates())) for m in foreign]
         return any(not rows.join(F.broadcast(keys), ["currency", "day"], "left_semi").isEmpty() for rows in taken)
 
-    def _maps_to(self, table: str) -> list[tuple[str, MapConfig]]:
+    def maps_to(self, table: str) -> list[tuple[str, MapConfig]]:
+        """The maps to one table, each with the name of its source."""
         sources = self.run.config.sources
         return [(name, mapping) for name, source in sources.items() for mapping in source.maps if mapping.to == table]
 

@@ -96,7 +96,7 @@ def run_silver(run: Run) -> StageResult:
     whole = before is None or before.meaning != progress.meaning or not run.tables.exists("events")
     if before is not None and not whole:
         taken = replace(bronze, since={name: before.batches.get(name, -1) for name in bronze.versions})
-        new_rates = any(progress.batches[name] > taken.since[name] for name in _rate_sources(run))
+        new_rates = any(progress.batches[name] > taken.since[name] for name, _ in taken.maps_to("rates"))
         if new_rates and taken.reprices():
             whole = True
         else:
@@ -106,10 +106,6 @@ def run_silver(run: Run) -> StageResult:
     if not new:
         return StageResult(RowCounts(0, 0), read, {}, "nothing new")
     return _Silver(run, bronze, pseudonyms, progress, whole).take(new, read)
-
-
-def _rate_sources(run: Run) -> list[str]:
-    return [n for n, s in run.config.sources.items() if any(mapping.to == "rates" for mapping in s.maps)]
 
 
 def _back_to_missing_rates(run: Run, bronze: Bronze) -> Bronze:
@@ -135,8 +131,9 @@ class _Silver:
     def take(self, names: list[str], read: dict[str, int]) -> StageResult:
         events = EventLog(self.run, self.pseudonyms, self.bronze, self.whole)
         tables = self.run.tables
-        parts = staged(tables, self.bronze.parts(names))
         try:
+            # Inside: whatever goes wrong, no staged row stays behind.
+            parts = staged(tables, self.bronze.parts(names))
             tallies = tallies_of(parts)
             results = [r for part in parts for r in rule_results(*part.key, tallies[part.key], self.run.config.quality)]
             require_passed(results)

@@ -17,7 +17,8 @@ def result_table(metrics: Metrics) -> str:
     """
     if not metrics:
         return "No forecast was evaluated."
-    header = ["metric", "better", *(key.replace("_", " ") for key in metrics)]
+    # Headings end where the digits end: two columns left of the mark.
+    header = ["metric", "better", *(f"{key.replace('_', ' ')}  " for key in metrics)]
     lines = [header]
     for row in score_rows(metrics):
         values = [decimal(forecast.get(row.name)) for forecast in metrics.values()]
@@ -25,7 +26,7 @@ def result_table(metrics: Metrics) -> str:
         lines.append(
             [row.name, row.words.better, *(f"{value} {mark}" for value, mark in zip(values, marks, strict=True))]
         )
-    return "\n".join([*_aligned(lines), "* best of its row"])
+    return "\n".join([*_columns(lines, num_left=2), "* best of its row"])
 
 
 def reach_table(reach: Mapping[str, Mapping[str, float | None]]) -> str:
@@ -62,25 +63,12 @@ def accounting_table(records: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(_columns([header, *lines]))
 
 
-def _columns(lines: list[list[str]]) -> list[str]:
-    """The first column to the left, the others to the right."""
+def _columns(lines: list[list[str]], num_left: int = 1) -> list[str]:
+    """The first ``num_left`` columns to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if n else cell.ljust(width)
-            for n, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
-
-
-def _aligned(lines: list[list[str]]) -> list[str]:
-    # Headings end where the digits end: two columns left of the mark.
-    lines = [[*lines[0][:2], *(f"{heading}  " for heading in lines[0][2:])], *lines[1:]]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place < 2 else cell.rjust(width)
+            cell.ljust(width) if place < num_left else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
