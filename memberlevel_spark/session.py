@@ -20,6 +20,9 @@ DELTA_SETTINGS = {
 }
 # A pandas path shifts instants in the hour a zone with daylight saving repeats; UTC has no such hour.
 REQUIRED_ZONE = "UTC"
+# Spark turns a wide query into one method beyond the 8000 bytes up to which HotSpot compiles, and it runs interpreted
+# then. The parallel collector suits work where throughput counts and no pause hurts.
+JVM_FLAGS = "-XX:-DontCompileHugeMethods -XX:+UseParallelGC"
 
 
 def get_session(config: Config) -> SparkSession:
@@ -68,10 +71,13 @@ def _own_driver_settings(config: Config) -> dict[str, str]:
     log_file = (config.shop_dir / "runs" / "spark.log").absolute()
     log_file.parent.mkdir(parents=True, exist_ok=True)
     log_config = files("memberlevel_spark") / "log4j2.properties"
+    log_options = f'"-Dlog4j2.configurationFile={log_config}" "-Dmemberlevel.log={log_file}"'
+    # The user's own come last: of two flags that contradict each other the later counts.
+    own_options = config.spark.conf.get("spark.driver.extraJavaOptions", "")
     return {
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": f'"-Dlog4j2.configurationFile={log_config}" "-Dmemberlevel.log={log_file}"',
+        "spark.driver.extraJavaOptions": f"{log_options} {JVM_FLAGS} {own_options}".rstrip(),
         "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
         "spark.sql.warehouse.dir": str(log_file.with_name("warehouse")),
     }

@@ -25,6 +25,7 @@ SCRIPT = Path(__file__).with_name("cleaning.sql")
 PEER = """
 import sys, duckdb
 db = duckdb.connect()
+db.execute("SET enable_progress_bar = false")
 for name, pad in zip(("inner_pad", "outer_pad"), sys.argv[2:]):
     db.execute(f"SET VARIABLE {name} = unhex('{pad}')")
 db.execute(open(sys.argv[1], encoding="utf-8").read())
@@ -89,6 +90,7 @@ def assert_same(shop: CleaningShop, table: str) -> None:
     """Errors: AssertionError when our table and the peer's differ in any row."""
     with duckdb.connect() as db:
         db.execute(f"SET TimeZone = 'UTC'; SET threads = {CORES}; SET temp_directory = '{shop.folder}/peer/spill'")
+        db.execute("SET enable_progress_bar = false")
         for name, files in {"ours": f"{shop.tables}/{table}", "theirs": f"{shop.folder}/peer/{table}"}.items():
             rows = f"read_parquet('{files}/**/*.parquet', hive_partitioning = true)"
             db.execute(f"CREATE VIEW {name} AS SELECT {COMPARED[table]} FROM {rows}")
