@@ -3,6 +3,7 @@
 Shapes: N rows, F features, K levels.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,10 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from torch import nn
+
+# The library of matrix products may else sum in an order that depends on where a row lies in memory. It looks here
+# once, at its first use: in a worker that is after this line.
+os.environ.setdefault("MKL_CBWR", "AUTO")
 
 # Rows per forward pass: larger blocks fall out of the processor's cache.
 BLOCK_ROWS = 1024
@@ -48,13 +53,20 @@ def load_network(model: PackedModel) -> "nn.Module":
 
 
 def predict(model: PackedModel, features_NF: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Level probabilities [N, K] in double precision; every row sums to 1."""
+    """Level probabilities [N, K] in double precision; every row sums to 1.
+
+    A row's result is the same to the bit whichever rows come with it: every block has the same shape, on which the
+    order depends in which a product is summed up.
+    """
     import torch
 
     network = load_network(model)
     blocks = []
     with torch.inference_mode():
         for start in range(0, len(features_NF), BLOCK_ROWS):
-            logits = network(torch.from_numpy(features_NF[start : start + BLOCK_ROWS]))
+            given = features_NF[start : start + BLOCK_ROWS]
+            full = np.zeros((BLOCK_ROWS, given.shape[1]), dtype=np.float32)
+            full[: len(given)] = given
+            logits = network(torch.from_numpy(full))[: len(given)]
             blocks.append(torch.softmax(logits.double(), dim=1).numpy())
     return np.concatenate(blocks) if blocks else np.empty((0, 0))

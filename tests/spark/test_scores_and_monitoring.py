@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from datetime import date
 
 import numpy as np
@@ -64,6 +67,25 @@ def test_both_spark_paths_and_the_driver_give_the_same_probabilities(spark: Spar
     assert np.abs(direct.sum(axis=1) - 1).max() < 1e-12
 
 
+ALONE_AND_TOGETHER = """
+import numpy as np
+from memberlevel_spark.scoring.predictor import predict
+from tests.spark.test_scores_and_monitoring import packed
+
+model, rows = packed(num_features=74), np.random.default_rng(2).normal(size=(300, 74)).astype(np.float32)
+together = predict(model, rows)
+for number in (1, 7, 150):
+    assert (predict(model, rows[:number]) == together[:number]).all(), number
+    assert (predict(model, rows[-number:]) == together[-number:]).all(), number
+"""
+
+
+def test_a_row_is_scored_the_same_to_the_bit_whatever_rows_come_with_it():
+    """In a process of its own, as a worker is: the library of products looks at its setting once."""
+    environment = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
+    subprocess.run([sys.executable, "-c", ALONE_AND_TOGETHER], check=True, env=environment)
+
+
 def test_the_network_is_loaded_once_per_process_and_model():
     model = packed()
     assert load_network(model) is load_network(PackedModel(model.weights, model.spec_json))
@@ -116,10 +138,12 @@ def test_outcomes_appear_only_for_members_with_a_mature_label(spark: SparkSessio
 
 
 def test_movers_are_likeliest_first_and_say_what_is_missing_to_the_next_level(spark: SparkSession):
-    columns = "member_id string, as_of_date date, level_metric_now long, level_metric_carry_over long,"
-    columns += " to_level_1_carry_over long, to_level_2_carry_over long"
+    columns = "member_id string, as_of_date date, level_points_now long, level_points_carry_over long,"
+    columns += " to_level_1_points_carry_over long, to_level_2_points_carry_over long"
     features = spark.createDataFrame([(m, DAY, 5, 4, 10, 20) for m in "abc"], columns)
-    rows = movers(build_scores(predicted(spark), "m1"), features, probability="p_up", limit=5).collect()
+    rows = movers(
+        build_scores(predicted(spark), "m1"), features, probability="p_up", limit=5, metric="points"
+    ).collect()
     assert [(r.member_id, r.to_next) for r in rows] == [("b", 20), ("a", 10)]
 
 
