@@ -183,17 +183,21 @@ MEMBER_DAYS = TableContract(
 
 MEMBER_LEVELS = TableContract(
     name="member_levels",
-    key=("member_id", "valid_from"),
+    key=("rules_version", "member_id", "valid_from"),
     schema=T.StructType(
         [
+            required("rules_version", STRING),
             required("member_id", STRING),
             required("valid_from", DATE),
             optional("valid_to", DATE),
             required("level", INT),
-            required("metric_value", LONG),
+            required("own_level", INT),
+            required("reason", STRING),
+            required("metric_values", T.MapType(STRING, LONG, valueContainsNull=False)),
         ]
     ),
     prune_by=("valid_from", "valid_to"),
+    partition_by=("rules_version",),
 )
 
 MEMBER_LABELS = TableContract(

@@ -27,6 +27,10 @@ USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 UNREADABLE_AS_PARQUET = {"deletionVectors", "columnMapping"}
 # Bronze by its name: rows in it still have their raw identifiers. No source can have a name that begins with "_".
 STAGED = "bronze__staged"
+# In the stamp of a commit: the days whose rows it changed, or "all".
+DAYS_STAMP = "days"
+# Commits by maintenance: other files, the same rows.
+KEEPS_ROWS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "REORG"}
 
 Slice = Mapping[str, Sequence[object]]
 
@@ -108,10 +112,14 @@ class DeltaTables:
         files = (_local_path(uri) for uri in self.read(name, version).inputFiles())
         return tuple(sorted(path for path in files if f"/{folder}/" in path))
 
+    def fits(self, contract: TableContract) -> bool:
+        """Whether the table exists and has the contract's columns."""
+        return self.exists(contract.name) and self._schema(contract.name) == _plain(contract.schema)
+
     def replace(self, contract: TableContract, frame: DataFrame) -> Written:
         """Make ``frame`` the whole content of the table, also when its columns have changed."""
         self._check(contract, frame)
-        if not self.exists(contract.name) or self._schema(contract.name) != _plain(contract.schema):
+        if not self.fits(contract):
             self._create(contract)
         return self._write(contract, frame, {})
 
@@ -178,6 +186,19 @@ class DeltaTables:
         history = DeltaTable.forPath(self.spark, self.path(name)).history()
         rows = history.where(F.col("version") > after).select("version", "operation", "userMetadata").collect()
         return [Commit(row[0], row[1], _parsed(row[2])) for row in sorted(rows, reverse=True)]
+
+    def changed_days(self, name: str, after: int) -> tuple[date, ...] | None:
+        """Days whose rows changed since a version, ascending, by the stamps of the writers; None where one did not say.
+
+        Also None for a version that never was, or when a commit since then is no longer in the log.
+        """
+        commits = self.commits(name, after)
+        if len(commits) != self.version(name) - after:
+            return None
+        days = [commit.stamp.get(DAYS_STAMP, "all") for commit in commits if commit.operation not in KEEPS_ROWS]
+        if "all" in days:
+            return None
+        return tuple(sorted({date.fromisoformat(day) for several in days for day in several}))
 
     def with_stamp(self, **more: object) -> "DeltaTables":
         """The same tables; their next commits also carry ``more``."""

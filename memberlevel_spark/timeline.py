@@ -5,6 +5,7 @@ day whose events may be used, so a lookback of N days is ``(as_of - N, as_of]`` 
 looks at ``(as_of + g, as_of + g + H]``. Features and labels therefore never share a day.
 """
 
+from calendar import monthrange
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -28,6 +29,33 @@ class DayWindow:
 def lookback(as_of: date, num_days: int) -> DayWindow:
     """The ``num_days`` days that end with, and include, the as-of date: ``(as_of - N, as_of]``."""
     return DayWindow(as_of - timedelta(days=num_days), as_of)
+
+
+EPOCH = date(1970, 1, 1)
+MONTHS_OF = {"month": 1, "quarter": 3, "year": 12}
+
+
+def day_number(day: date) -> int:
+    """Days since 1970-01-01."""
+    return (day - EPOCH).days
+
+
+def date_of(number: int) -> date:
+    """The date of a day number."""
+    return EPOCH + timedelta(days=number)
+
+
+def period_start(day: date, period: str, later: int = 0) -> date:
+    """First day of the calendar ``month``, ``quarter`` or ``year`` of a day, or of one ``later`` periods after it."""
+    length = MONTHS_OF[period]
+    months = ((day.year * 12 + day.month - 1) // length + later) * length
+    return date(months // 12, months % 12 + 1, 1)
+
+
+def anniversary(first: date, years: int) -> date:
+    """The same day ``years`` later; 28 February for the 29th where there is none."""
+    last_day = monthrange(first.year + years, first.month)[1]
+    return date(first.year + years, first.month, min(first.day, last_day))
 
 
 @dataclass(frozen=True)

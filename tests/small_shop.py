@@ -63,10 +63,18 @@ levels:
     - {{name: base, at_least: 0}}
     - {{name: silver, at_least: 15000}}
     - {{name: gold, at_least: 40000}}
-features: {{windows_days: [7, 28, 91], sequence_weeks: 4}}
+features:
+  windows_days: [7, 28, 91]
+  sequence_weeks: 4
+  holidays: [2024-05-01, 2024-12-25]
+  more:
+    - {{measure: spend_cents, aggregate: trend, window_days: 28}}
+    - {{measure: num_orders, aggregate: gap_mean, window_days: 91}}
+    - {{measure: discount_cents, aggregate: share, window_days: 91, of: [discount_cents, spend_cents]}}
+    - {{measure: as_of_date, aggregate: days_to_holiday}}
 examples: {{files_per_split: 2}}
 model: {{hidden: [16]}}
-training: {{how: inline, num_processes: 2, batch_rows: 256, max_epochs: 12, learning_rate: 0.01}}
+training: {{how: inline, num_processes: 2, batch_rows: 256, max_epochs: 24, learning_rate: 0.01}}
 report: {{title: A small shop, num_movers: 5}}
 """
 

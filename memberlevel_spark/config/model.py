@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from memberlevel_spark.config.base import IDENTIFIER, Model
 from memberlevel_spark.config.ingest import IngestConfig, PseudonymConfig, QualityConfig, SourceConfig
+from memberlevel_spark.config.levels import LevelsConfig
 from memberlevel_spark.config.world import WorldConfig
 from memberlevel_spark.timeline import LabelWindow, Split, every
 
@@ -80,33 +81,26 @@ class TimelineConfig(Model):
         return tuple(sorted({*self.split.dates, *self.score}))
 
 
-class LevelConfig(Model):
-    """One member level and the metric value from which it is held."""
+class MoreFeature(Model):
+    """One further feature; ``features/meanings.py`` says what each aggregate takes."""
 
-    name: str = Field(min_length=1)
-    at_least: int = Field(ge=0)
-
-
-class LevelsConfig(Model):
-    """The level programme: a daily-tile measure summed over a trailing window, with a threshold per level."""
-
-    metric: str
-    window_days: int = Field(ge=1)
-    programme: tuple[LevelConfig, ...] = Field(min_length=2)
-
-    @model_validator(mode="after")
-    def _thresholds_increase(self) -> "LevelsConfig":
-        thresholds = [level.at_least for level in self.programme]
-        if thresholds[0] != 0 or thresholds != sorted(set(thresholds)):
-            raise ValueError("programme thresholds that start at 0 and strictly increase")
-        return self
+    measure: str
+    aggregate: str
+    window_days: int | None = Field(default=None, ge=1)
+    plus: tuple[str, ...] = ()
+    of: tuple[str, ...] = ()
+    part: int | None = None
+    over_days: int | None = None
 
 
 class FeaturesConfig(Model):
-    """Measures of the daily tiles, windows of their sums and counts (days), number of weekly tiles in a sequence."""
+    """Measures of the daily tiles, windows of their sums and counts (days), further features, the days of holidays,
+    number of weekly tiles in a sequence."""
 
     measures: tuple[str, ...] = Field(min_length=1)
     windows_days: tuple[int, ...] = Field(min_length=1)
+    more: tuple[MoreFeature, ...] = ()
+    holidays: tuple[date, ...] = ()
     sequence_weeks: int = Field(ge=1)
 
 

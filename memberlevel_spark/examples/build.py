@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from memberlevel_spark.config.model import LevelsConfig
 from memberlevel_spark.examples.encoder import Encoder, Input
-from memberlevel_spark.features.declare import WindowFeature, scalar_features
+from memberlevel_spark.features.declare import scalar_features
+from memberlevel_spark.features.feature import Feature
+from memberlevel_spark.levels.rules import LevelRules
 from memberlevel_spark.schemas import EXAMPLES
 from memberlevel_spark.timeline import Split
 
@@ -19,13 +20,13 @@ KEY = ["member_id", "as_of_date"]
 
 
 def model_inputs(
-    declared: Sequence[WindowFeature], levels: LevelsConfig, measures: Sequence[str], num_weeks: int
+    declared: Sequence[Feature], rules: LevelRules, measures: Sequence[str], num_weeks: int
 ) -> tuple[Input, ...]:
-    """Everything the model reads, in order: windows, scalars, and the weekly sums of every measure."""
-    windows = [Input(feature.name) for feature in declared]
-    scalars = [Input(feature.name, when_null=feature.when_null) for feature in scalar_features(levels)]
+    """Everything the model reads, in order: features of tiles, scalars, and the weekly sums of every measure."""
+    tiles = [Input(feature.name, when_null=feature.when_null) for feature in declared]
+    scalars = [Input(feature.name) for feature in scalar_features(rules)]
     weekly = [Input(f"weekly_{measure}", week) for measure in measures for week in range(num_weeks)]
-    return (*windows, *scalars, *weekly)
+    return (*tiles, *scalars, *weekly)
 
 
 def join_features(features: DataFrame, sequences: DataFrame) -> DataFrame:

@@ -9,7 +9,8 @@ from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.examples.build import build_examples, join_features, join_labels, model_inputs
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.labels import build_labels
-from memberlevel_spark.features.stage import declared_windows, measures_of
+from memberlevel_spark.features.stage import features_of, measures_of
+from memberlevel_spark.levels.stage import level_rules, read_levels
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.schemas import EXAMPLES, MEMBER_LABELS
 
@@ -20,7 +21,8 @@ def run_labels(run: Run) -> StageResult:
     dates = run.as_of_dates or timeline.split.dates
     timeline.label.require_mature(dates, timeline.data_through)
     read = {name: run.tables.version(name) for name in ("member_features", "member_days", "member_levels")}
-    population, member_days, member_levels = (run.tables.read(name, version) for name, version in read.items())
+    population, member_days = (run.tables.read(name, read[name]) for name in ("member_features", "member_days"))
+    member_levels = read_levels(run, read["member_levels"])
     labels = build_labels(population, member_days, member_levels, dates=dates, label=timeline.label)
     commit = run.write_dates(MEMBER_LABELS, labels, dates)
     expected = population.where(F.col("as_of_date").isin(list(dates))).count()
@@ -39,7 +41,7 @@ def run_examples(run: Run) -> StageResult:
     read = {name: run.tables.version(name) for name in ("member_features", "member_sequences", "member_labels")}
     features, sequences, labels = (run.tables.read(name, version) for name, version in read.items())
     labelled = join_labels(join_features(features, sequences), labels, config.timeline.split)
-    inputs = model_inputs(declared_windows(run), config.levels, measures_of(run), config.features.sequence_weeks)
+    inputs = model_inputs(features_of(run), level_rules(run), measures_of(run), config.features.sequence_weeks)
     encoder = Encoder.fit(labelled.where(F.col("split") == "train"), inputs, len(config.levels.programme))
     examples = build_examples(labelled, encoder, files_per_split=config.examples.files_per_split)
     commit = run.tables.replace(EXAMPLES, examples)

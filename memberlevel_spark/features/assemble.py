@@ -1,7 +1,7 @@
 """Named feature and sequence columns.
 
-In: the kernel's rows (``windows.py``) and ``member_levels``. Out: ``member_features`` and ``member_sequences``, one row
-per member and as-of date. days_since_* are null for a member without an order; nothing else is ever null.
+In: the kernel's rows (``windows.py``). Out: ``member_features`` and ``member_sequences``, one row per member and as-of
+date. Declared features are null where their declaration says so; nothing else is ever null.
 """
 
 from collections.abc import Sequence
@@ -10,46 +10,45 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from memberlevel_spark.features.declare import WindowFeature
-from memberlevel_spark.levels.replay import levels_on
+from memberlevel_spark.features.declare import to_level_features
+from memberlevel_spark.features.feature import Feature
+from memberlevel_spark.features.windows import of_type, standing_names
 from memberlevel_spark.levels.rules import LevelRules
-from memberlevel_spark.schemas import INT, LONG, optional, required
+from memberlevel_spark.schemas import DOUBLE, INT, LONG, optional, required
+
+# Of the standing: levels and days; metrics come after them.
+NUM_LEVEL_FACTS = 7
+SPARK_TYPES = {"long": LONG, "double": DOUBLE}
 
 
-def feature_fields(declared: Sequence[WindowFeature], rules: LevelRules) -> list[T.StructField]:
+def feature_fields(declared: Sequence[Feature], rules: LevelRules) -> list[T.StructField]:
     """The columns of ``member_features`` after its key, in order."""
-    higher = range(1, rules.num_levels)
     return [
-        *[required(feature.name, LONG) for feature in declared],
-        *[optional(name, INT) for name in ("days_since_last_order", "days_since_first_order")],
-        *[required(name, INT) for name in ("tenure_days", "level_now")],
-        *[required(name, LONG) for name in ("level_metric_now", "level_metric_carry_over")],
-        *[required(f"to_level_{level}_now", LONG) for level in higher],
-        *[required(f"to_level_{level}_carry_over", LONG) for level in higher],
+        *[(optional if f.nullable else required)(f.name, SPARK_TYPES[f.kind.dtype]) for f in declared],
+        *[required(name, INT) for name in ("tenure_days", *standing_names(rules)[:NUM_LEVEL_FACTS])],
+        *[required(name, LONG) for name in standing_names(rules)[NUM_LEVEL_FACTS:]],
+        *[required(name, LONG) for name, _, _ in to_level_features(rules)],
+        *[required(f"to_keep_{metric}", LONG) for metric in rules.metrics],
     ]
 
 
-def build_member_features(
-    windows: DataFrame, member_levels: DataFrame, declared: Sequence[WindowFeature], rules: LevelRules
-) -> DataFrame:
-    """Name the kernel's values by the declarations and add level, tenure and the distance to each higher level."""
-    dated = windows.withColumn("as_of_date", F.date_from_unix_date("as_of_day"))
-    levelled = levels_on(member_levels, dated, "as_of_date")
-    last, first = F.col("values")[len(declared)], F.col("values")[len(declared) + 1]
-    columns: list[Column] = [
-        F.col("member_id"),
-        F.col("as_of_date"),
-        *[F.col("values")[index].alias(feature.name) for index, feature in enumerate(declared)],
-        _days(last).alias("days_since_last_order"),
-        _days(first).alias("days_since_first_order"),
-        (F.col("as_of_day") - F.col("known_day")).alias("tenure_days"),
-        F.col("level").alias("level_now"),
-        F.col("metric_now").alias("level_metric_now"),
-        F.col("metric_carry_over").alias("level_metric_carry_over"),
-        *_distances(F.col("metric_now"), rules, "now"),
-        *_distances(F.col("metric_carry_over"), rules, "carry_over"),
-    ]
-    return levelled.select(*columns)
+def build_member_features(windows: DataFrame, declared: Sequence[Feature], rules: LevelRules) -> DataFrame:
+    """Name the kernel's values by the declarations and add tenure and the distance to each higher level."""
+    elements = {
+        feature.name: F.col(f"{kind}s")[number]
+        for kind in SPARK_TYPES
+        for number, feature in enumerate(of_type(declared, kind))
+    }
+    standing = {name: F.col("standing")[number] for number, name in enumerate(standing_names(rules))}
+    columns: dict[str, Column] = {
+        **elements,
+        "tenure_days": F.col("as_of_day") - F.col("known_day"),
+        **standing,
+        **{name: _missing(standing[have], needed) for name, have, needed in to_level_features(rules)},
+        **{f"to_keep_{metric}": _to_keep(standing, metric, rules) for metric in rules.metrics},
+    }
+    named = [columns[field.name].cast(field.dataType).alias(field.name) for field in feature_fields(declared, rules)]
+    return windows.select("member_id", F.date_from_unix_date("as_of_day").alias("as_of_date"), *named)
 
 
 def build_member_sequences(windows: DataFrame, measures: Sequence[str], num_weeks: int) -> DataFrame:
@@ -61,12 +60,15 @@ def build_member_sequences(windows: DataFrame, measures: Sequence[str], num_week
     return windows.select("member_id", F.date_from_unix_date("as_of_day").alias("as_of_date"), *columns)
 
 
-def _days(value: Column) -> Column:
-    return F.when(value >= 0, value).cast("int")
+def _missing(metric: Column, needed: int) -> Column:
+    return F.greatest(F.lit(needed) - metric, F.lit(0))
 
 
-def _distances(metric: Column, rules: LevelRules, when: str) -> list[Column]:
-    return [
-        F.greatest(F.lit(rules.thresholds[level]) - metric, F.lit(0)).cast("bigint").alias(f"to_level_{level}_{when}")
-        for level in range(1, rules.num_levels)
-    ]
+def _to_keep(standing: dict[str, Column], metric: str, rules: LevelRules) -> Column:
+    """What is missing by carry-over to the level held now; 0 where it needs nothing, or is kept without it."""
+    needs = F.array(*[F.lit(level.get(metric, 0)).cast("bigint") for level in rules.thresholds])
+    missing = F.greatest(
+        F.get(needs, standing["level_now"].cast("int")) - standing[f"level_{metric}_carry_over"], F.lit(0)
+    )
+    at_stake = standing["level_if_idle"] < standing["level_now"]
+    return F.when(at_stake, missing).otherwise(F.lit(0))

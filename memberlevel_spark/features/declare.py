@@ -1,41 +1,26 @@
-"""Feature declarations: names, meaning and null behaviour follow from them, never the other way round. No Spark."""
+"""Which features a shop has: those of its tiles by the configuration, and those that follow from its level rules."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from memberlevel_spark.config.model import FeaturesConfig, LevelsConfig
+from memberlevel_spark.config.model import FeaturesConfig
 from memberlevel_spark.errors import ConfigError, first_five
+from memberlevel_spark.features.feature import AS_OF, Feature, require_distinct_names
+from memberlevel_spark.levels.rules import LevelRules
 
-
-@dataclass(frozen=True)
-class WindowFeature:
-    """A measure over the lookback ``(as_of - N, as_of]``: its sum, or the count of days on which it was not zero."""
-
-    measure: str
-    aggregate: Literal["sum", "count"]
-    window_days: int
-
-    @property
-    def name(self) -> str:
-        """``spend_cents_sum_28d``."""
-        return f"{self.measure}_{self.aggregate}_{self.window_days}d"
+ORDERS = "num_orders"
 
 
 @dataclass(frozen=True)
 class ScalarFeature:
-    """One other number per member and as-of date; ``when_null`` is what the encoder takes for a null."""
+    """One number per member and as-of date that is not made of tiles; never null."""
 
     name: str
     meaning: str
-    when_null: int = 0
 
 
-NEVER_DAYS = 730  # stands for "never" in a count of days: further back than any window
-
-
-def used_measures(features: FeaturesConfig, metric: str, measures: Sequence[str]) -> tuple[str, ...]:
-    """The configured ones of the tiles' ``measures``, and the two every shop needs: orders and the level metric.
+def used_measures(features: FeaturesConfig, metrics: Sequence[str], measures: Sequence[str]) -> tuple[str, ...]:
+    """The configured ones of the tiles' ``measures``, and those every shop needs: orders and the level metrics.
 
     Errors: ConfigError for a name that is not a measure of the daily tiles.
     """
@@ -44,36 +29,65 @@ def used_measures(features: FeaturesConfig, metric: str, measures: Sequence[str]
         raise ConfigError(
             f"not measures of the daily tiles: {first_five(unknown)}. Use some of: {', '.join(measures)}."
         )
-    needed = {*features.measures, metric, "num_orders"}
+    needed = {*features.measures, *metrics, ORDERS}
     return tuple(measure for measure in measures if measure in needed)
 
 
-def window_features(config: FeaturesConfig, measures: Sequence[str]) -> tuple[WindowFeature, ...]:
-    """Sum and count of every measure over every window, in a fixed order."""
-    return tuple(
-        WindowFeature(measure, aggregate, days)
+def declared_features(config: FeaturesConfig, measures: Sequence[str]) -> tuple[Feature, ...]:
+    """Sum and count of every measure over every window, the first and the last order, and what the shop adds.
+
+    Errors: ConfigError for a further feature that does not fit its aggregate, or of a measure that is not used.
+    """
+    windows = [
+        Feature(measure, aggregate, window_days=days)
         for measure in measures
         for aggregate in ("sum", "count")
         for days in sorted(set(config.windows_days))
-    )
+    ]
+    recency = [Feature(ORDERS, "days_since"), Feature(ORDERS, "days_since_first")]
+    more = [Feature(**given.model_dump()) for given in config.more]
+    declared = (*windows, *recency, *more)
+    unknown = {measure for feature in more for measure in feature.measures} - {*measures, AS_OF}
+    if unknown:
+        raise ConfigError(
+            f"features.more speaks of measures that are not used: {first_five(unknown)}. Add them to features.measures."
+        )
+    require_distinct_names(declared)
+    return declared
 
 
-def scalar_features(levels: LevelsConfig) -> tuple[ScalarFeature, ...]:
-    """Recency, tenure, level and how far the level metric reaches, now and by what is carried over."""
-    higher = range(1, len(levels.programme))
+def to_level_features(rules: LevelRules) -> list[tuple[str, str, int]]:
+    """Name, the feature it is measured from, and the threshold of every distance to a level above the lowest."""
+    return [
+        (f"to_level_{level}_{metric}_{when}", f"level_{metric}_{when}", needed)
+        for when in ("now", "carry_over")
+        for level, needs in enumerate(rules.thresholds)
+        for metric, needed in needs.items()
+    ]
+
+
+def scalar_features(rules: LevelRules) -> tuple[ScalarFeature, ...]:
+    """Tenure, level history and how far the level metrics reach, now and by what is carried over."""
+    label = {"now": "today", "carry_over": "on the label date, if nothing more is earned"}
     return (
-        ScalarFeature("days_since_last_order", "days from the last order to the as-of date", NEVER_DAYS),
-        ScalarFeature("days_since_first_order", "days from the first order to the as-of date", NEVER_DAYS),
         ScalarFeature("tenure_days", "days since the shop has known the member"),
         ScalarFeature("level_now", "level held on the as-of date, 0 the lowest"),
-        ScalarFeature("level_metric_now", f"{levels.metric} over the level window that ends on the as-of date"),
-        ScalarFeature("level_metric_carry_over", f"part of {levels.metric} that still counts on the label date"),
+        ScalarFeature("days_in_level", "days since that level began"),
+        ScalarFeature("num_level_ups", "rises so far"),
+        ScalarFeature("num_level_downs", "falls so far"),
+        ScalarFeature("best_level", "highest level ever held"),
+        ScalarFeature("level_if_idle", "level on the label date if nothing more happens"),
+        ScalarFeature("days_to_review", "days to the next day on which levels may fall"),
+        *(ScalarFeature(f"level_{m}_now", f"{m} over the level window that ends today") for m in rules.metrics),
+        *(ScalarFeature(f"level_{m}_carry_over", f"{m} that still counts on the label date") for m in rules.metrics),
         *(
-            ScalarFeature(f"to_level_{k}_now", f"{levels.metric} missing to level {k} today, 0 when held")
-            for k in higher
+            ScalarFeature(
+                name, f"missing to level {name.split('_')[2]} {label['now' if name.endswith('_now') else 'carry_over']}"
+            )
+            for name, _, _ in to_level_features(rules)
         ),
         *(
-            ScalarFeature(f"to_level_{k}_carry_over", f"{levels.metric} to earn by the label date to hold level {k}")
-            for k in higher
+            ScalarFeature(f"to_keep_{m}", f"{m} to earn by the label date to keep the level held")
+            for m in rules.metrics
         ),
     )

@@ -1,5 +1,7 @@
 """The stages member_days and features."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
@@ -7,17 +9,21 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import DataQualityError
 from memberlevel_spark.features.assemble import build_member_features, build_member_sequences, feature_fields
-from memberlevel_spark.features.declare import WindowFeature, used_measures, window_features
+from memberlevel_spark.features.catalogue import catalogue
+from memberlevel_spark.features.declare import declared_features, scalar_features, used_measures
+from memberlevel_spark.features.feature import Feature, check_published, digests
 from memberlevel_spark.features.tiles import build_member_days, is_tiled
 from memberlevel_spark.features.windows import WindowPlan, build_windows, days_since_epoch
-from memberlevel_spark.ingest.event_log import DAYS_STAMP
-from memberlevel_spark.levels.stage import level_rules
+from memberlevel_spark.ingest.money import shop_digits
+from memberlevel_spark.levels.points import points_of_event, with_categories
+from memberlevel_spark.levels.stage import level_rules, read_levels
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.schemas import MEASURES, MEMBER_DAYS, member_features_contract, member_sequences_contract
+from memberlevel_spark.tables import DAYS_STAMP
 
 READ_STAMP = "events_version"
-# Commits by maintenance: other files, the same rows.
-KEEPS_ROWS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "REORG"}
+EARN_STAMP = "earn"
+MEANING_STAMP = "features"
 
 
 def run_member_days(run: Run) -> StageResult:
@@ -25,13 +31,19 @@ def run_member_days(run: Run) -> StageResult:
 
     Errors: DataQualityError when events were lost or the log ends before data_through.
     """
-    read = {"events": run.tables.version("events")}
-    days = _changed_days(run, read["events"])
+    rules = level_rules(run)
+    read = {name: run.tables.version(name) for name in ("events", *(["products"] if rules.needs_categories else []))}
+    earn = {"rules": rules.config.earn.model_dump(mode="json"), "products": read.get("products")}
+    days = _changed_days(run, read["events"], earn)
     events = run.tables.read("events", read["events"])
+    if rules.needs_categories:
+        events = with_categories(events, run.tables.read("products", read["products"]))
     if days is not None:
         events = events.where(F.col("day").isin(list(days)) if days else F.lit(False))
-    tables = run.tables.with_stamp(**{READ_STAMP: read["events"]})
-    tiles = build_member_days(events)
+    stamped_days = "all" if days is None else [str(day) for day in days]
+    tables = run.tables.with_stamp(**{READ_STAMP: read["events"], DAYS_STAMP: stamped_days, EARN_STAMP: earn})
+    points = points_of_event(rules.config.earn, minor_units=10 ** shop_digits(run.config.money))
+    tiles = build_member_days(events, points)
     if days is None:
         commit = tables.replace(MEMBER_DAYS, tiles)
     elif days:
@@ -52,17 +64,15 @@ def run_member_days(run: Run) -> StageResult:
     return StageResult(counts, read, {"member_days": commit.version}, note)
 
 
-def _changed_days(run: Run, version: int) -> tuple[date, ...] | None:
-    """The days on which ``events`` changed since the tiles were made; None when that cannot be told: all of them."""
-    made_of = next((c.stamp[READ_STAMP] for c in run.tables.commits("member_days") if READ_STAMP in c.stamp), None)
-    if made_of is None or made_of > version:
+def _changed_days(run: Run, version: int, earn: Mapping[str, object]) -> tuple[date, ...] | None:
+    """The days on which ``events`` changed since the tiles were made; None when that cannot be told: all of them.
+
+    Other rules by which points are earned, or other categories where they count, change every day.
+    """
+    stamp = next((c.stamp for c in run.tables.commits("member_days") if READ_STAMP in c.stamp), None)
+    if stamp is None or stamp[READ_STAMP] > version or stamp.get(EARN_STAMP) != earn:
         return None
-    commits = [c for c in run.tables.commits("events", after=made_of) if c.operation not in KEEPS_ROWS]
-    days = [commit.stamp.get(DAYS_STAMP, "all") for commit in commits]
-    known = version - made_of <= len(run.tables.commits("events", after=made_of))
-    if "all" in days or not known:
-        return None
-    return tuple(sorted({date.fromisoformat(day) for several in days for day in several}))
+    return run.tables.changed_days("events", stamp[READ_STAMP])
 
 
 def _require_fresh(run: Run, member_days: DataFrame) -> None:
@@ -77,12 +87,12 @@ def _require_fresh(run: Run, member_days: DataFrame) -> None:
 
 def measures_of(run: Run) -> tuple[str, ...]:
     """The measures the features of this shop are made of."""
-    return used_measures(run.config.features, run.config.levels.metric, MEASURES)
+    return used_measures(run.config.features, run.config.levels.metrics, MEASURES)
 
 
-def declared_windows(run: Run) -> tuple[WindowFeature, ...]:
-    """The window features of the configuration."""
-    return window_features(run.config.features, measures_of(run))
+def features_of(run: Run) -> tuple[Feature, ...]:
+    """The features of the configuration that are made of tiles."""
+    return declared_features(run.config.features, measures_of(run))
 
 
 def _plan(run: Run, dates: tuple[date, ...]) -> WindowPlan:
@@ -90,33 +100,35 @@ def _plan(run: Run, dates: tuple[date, ...]) -> WindowPlan:
     return WindowPlan(
         measures=measures,
         as_of_days=days_since_epoch(dates),
-        windows_days=tuple(sorted(set(features.windows_days))),
+        declared=features_of(run),
         sequence_weeks=features.sequence_weeks,
-        level_measure=measures.index(rules.metric),
-        order_measure=measures.index("num_orders"),
-        metric_days=rules.window_days,
-        carry_over_days=rules.carry_over_days(run.config.timeline.label.reach_days),
+        rules=rules,
+        reach_days=run.config.timeline.label.reach_days,
+        holidays=days_since_epoch(features.holidays),
     )
 
 
 def run_features(run: Run) -> StageResult:
     """Write ``member_features`` and ``member_sequences`` for the run's as-of dates, silent members included."""
     read = {name: run.tables.version(name) for name in ("members", "member_days", "member_levels")}
-    members, member_days, member_levels = (run.tables.read(name, version) for name, version in read.items())
+    members, member_days = (run.tables.read(name, read[name]) for name in ("members", "member_days"))
+    member_levels = read_levels(run, read["member_levels"])
     dates = run.as_of_dates or run.config.timeline.as_of_dates
     _require_covered(run, dates)
-    rules, declared = level_rules(run), declared_windows(run)
-    windows = build_windows(members, member_days, _plan(run, dates)).persist()
+    rules, declared = level_rules(run), features_of(run)
+    _require_same_meaning(run, declared)
+    stamped = replace(run, tables=run.tables.with_stamp(**{MEANING_STAMP: digests(declared)}))
+    windows = build_windows(members, member_days, member_levels, _plan(run, dates)).persist()
     try:
-        features = build_member_features(windows, member_levels, declared, rules)
+        features = build_member_features(windows, declared, rules)
         written = {
-            "member_features": run.write_dates(
+            "member_features": stamped.write_dates(
                 member_features_contract(feature_fields(declared, rules)), features, dates
             ),
         }
         weeks, measures = run.config.features.sequence_weeks, measures_of(run)
         sequences = build_member_sequences(windows, measures, weeks)
-        written["member_sequences"] = run.write_dates(member_sequences_contract(measures), sequences, dates)
+        written["member_sequences"] = stamped.write_dates(member_sequences_contract(measures), sequences, dates)
     finally:
         windows.unpersist()
     rows = {name: commit.rows for name, commit in written.items()}
@@ -124,7 +136,17 @@ def run_features(run: Run) -> StageResult:
         raise DataQualityError(f"features and sequences differ in rows: {rows}. Run the stage levels, then features.")
     versions = {name: commit.version for name, commit in written.items()}
     counts = RowCounts(_population(members, dates), rows["member_features"])
-    return StageResult(counts, read, versions, f"{len(dates)} as-of dates")
+    page = run.shop_dir / "runs" / "features" / "catalogue.md"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(catalogue(declared, scalar_features(rules)), encoding="utf-8")
+    return StageResult(counts, read, versions, f"{len(dates)} as-of dates, meaning of the features in {page}")
+
+
+def _require_same_meaning(run: Run, declared: Sequence[Feature]) -> None:
+    """Dates that are added must mean what the table's other dates mean. Errors: ConfigError."""
+    if run.as_of_dates is not None:
+        stamps = [c.stamp[MEANING_STAMP] for c in run.tables.commits("member_features") if MEANING_STAMP in c.stamp]
+        check_published(declared, stamps[0] if stamps else {})
 
 
 def _require_covered(run: Run, dates: tuple[date, ...]) -> None:

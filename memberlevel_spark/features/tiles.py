@@ -16,8 +16,10 @@ def is_tiled() -> Column:
     return F.col("member_id").isNotNull() & F.col("flag").isNull()
 
 
-def build_member_days(events: DataFrame) -> DataFrame:
+def build_member_days(events: DataFrame, points: Column | None = None) -> DataFrame:
     """Sum the events of each member and day; guests' and flagged events are left out.
+
+    ``points`` are those of one event; None takes the points that the log gives.
 
     num_orders counts distinct order ids (an order event without an id is an order of its own) and num_sessions distinct
     session ids of browsing events; num_items and discounts sum over order events, spend_cents is net of refunds on the
@@ -40,7 +42,7 @@ def build_member_days(events: DataFrame) -> DataFrame:
             _number_of("search").alias("num_searches"),
             _number_of("cart_add").alias("num_cart_adds"),
             F.count_if(is_refund()).alias("num_refunds"),
-            F.sum("points").alias("points"),
+            F.sum(F.col("points") if points is None else points).alias("points"),
             F.count("*").alias("num_events"),
         )
     )

@@ -26,12 +26,11 @@ from memberlevel_spark.ingest.sources import Bronze, Part, possible_types, shop_
 from memberlevel_spark.ingest.visits import BROWSING
 from memberlevel_spark.run import Run
 from memberlevel_spark.schemas import EVENTS
-from memberlevel_spark.tables import DeltaTables, Written
+from memberlevel_spark.tables import DAYS_STAMP, DeltaTables, Written
 
 # Above it a set of keys is joined by shuffling instead of being sent to every task.
 MAX_BROADCAST_KEYS = 5_000_000
 MAX_BROADCAST_LINKS = 500_000  # devices with their links
-DAYS_STAMP = "days"
 
 
 @dataclass

@@ -1,58 +1,115 @@
-"""Replay of the level rules.
+"""Replay of the level rules over all members: one Arrow batch of members at a time through the engine.
 
-In: ``members`` and ``member_days``. Out: ``member_levels``, one row per member and stretch of days
-``[valid_from, valid_to)`` with one level; the last stretch is open (valid_to null). ``metric_value`` is the metric on
-valid_from.
+In: ``members`` (when the shop knew each, levels by hand) and ``member_days``. Out: ``member_levels``, one row per
+member and stretch of days ``[valid_from, valid_to)`` on which neither the level shown nor the own one changes; the last
+stretch is open (valid_to null).
 """
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date
 
+import numpy as np
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import window as W
 
+from memberlevel_spark.levels.batches import Tiles, assignments_of, member_chunks, with_histories
+from memberlevel_spark.levels.calendar import Longs, ProgrammeCalendar
+from memberlevel_spark.levels.engine import Changes, Earning, Held, Metrics, replay
 from memberlevel_spark.levels.rules import LevelRules
 from memberlevel_spark.schemas import MEMBER_LEVELS
+from memberlevel_spark.timeline import day_number
+
+DECIDED = "member_id string, valid_from int, level int, own_level int, reason string, metric_values array<bigint>"
+
+
+@dataclass(frozen=True)
+class ReplayPlan:
+    """What is replayed: the days after ``held_day`` (None: from each member's first) through ``last_day``."""
+
+    rules: LevelRules
+    last_day: int
+    held_day: int | None = None
+
+
+def build_decisions(histories: DataFrame, plan: ReplayPlan) -> DataFrame:
+    """Every change of level, one row per member and ``valid_from``.
+
+    In: ``with_histories`` of the members; when a replay goes on from ``held_day`` also ``held_level`` and ``held_own``,
+    null for who was not known then, and tiles of the programme's memory before that day suffice.
+    """
+    decided = histories.mapInArrow(_decisions(plan), DECIDED)
+    values = F.map_from_arrays(F.array(*[F.lit(name) for name in plan.rules.metrics]), F.col("metric_values"))
+    return decided.withColumns({"valid_from": F.date_from_unix_date("valid_from"), "metric_values": values})
 
 
 def build_member_levels(members: DataFrame, member_days: DataFrame, rules: LevelRules, *, through: date) -> DataFrame:
-    """Levels of every member from the day the shop knew them; changes after ``through`` are not decided yet.
+    """The levels of every member on all days from the first on which the shop knew them through ``through``."""
+    histories = with_histories(members, member_days, rules.metrics, rules)
+    return build_stretches(build_decisions(histories, ReplayPlan(rules, day_number(through))), rules)
 
-    The metric changes only when a tile enters the window (its day) and when it leaves (its day + window), so the
-    running sum over these changes is the metric on every day.
-    """
-    enters = member_days.select("member_id", "day", F.col(rules.metric).alias("change"))
-    leaves = enters.select(
-        "member_id", F.date_add("day", rules.window_days).alias("day"), (-F.col("change")).alias("change")
+
+def build_stretches(decisions: DataFrame, rules: LevelRules) -> DataFrame:
+    """Stretches from all decisions of their members: each ends where the next begins."""
+    history = W.Window.partitionBy("member_id").orderBy(F.col("valid_from").asc_nulls_first())
+    ended = decisions.withColumns(
+        {"rules_version": F.lit(rules.version), "valid_to": F.lead("valid_from").over(history)}
     )
-    known = members.groupBy("member_id").agg(F.min("valid_from").alias("day"))
-    starts = known.select("member_id", "day", F.lit(0).cast("bigint").alias("change"))
-    changes = starts.unionByName(enters).unionByName(leaves).where(F.col("day") <= F.lit(through))
-    by_day = changes.groupBy("member_id", "day").agg(F.sum("change").alias("change"))
-    in_order = W.Window.partitionBy("member_id").orderBy(F.col("day").asc_nulls_first())
-    so_far = in_order.rowsBetween(W.Window.unboundedPreceding, W.Window.currentRow)
-    metric = by_day.withColumn("metric_value", F.sum("change").over(so_far))
-    levels = metric.withColumn("level", level_column(F.col("metric_value"), rules))
-    previous = F.lag("level").over(in_order)
-    decided = levels.withColumn("previous", previous)
-    stretches = decided.where(F.col("previous").isNull() | (F.col("previous") != F.col("level")))
-    return stretches.select(
-        "member_id",
-        F.col("day").alias("valid_from"),
-        F.lead("day").over(in_order).alias("valid_to"),
-        "level",
-        "metric_value",
-    ).select(*MEMBER_LEVELS.schema.names)
-
-
-def level_column(metric: Column, rules: LevelRules) -> Column:
-    """``LevelRules.level_of`` as a Spark expression."""
-    held = [F.when(metric >= threshold, F.lit(level)) for level, threshold in enumerate(rules.thresholds)]
-    return F.coalesce(*reversed(held), F.lit(0)).cast("int")
+    return ended.select(*MEMBER_LEVELS.schema.names)
 
 
 def levels_on(member_levels: DataFrame, dates: DataFrame, day: str) -> DataFrame:
-    """The level each row's member held on its ``day``: joins ``level`` by member and day, inner."""
+    """The level each row's member showed on its ``day``: joins ``level`` by member and day, inner."""
     stretch = member_levels.select("member_id", "valid_from", "valid_to", "level")
-    held = (F.col(day) >= F.col("valid_from")) & (F.col("valid_to").isNull() | (F.col(day) < F.col("valid_to")))
-    return dates.join(stretch, "member_id", "inner").where(held).drop("valid_from", "valid_to")
+    return dates.join(stretch, "member_id", "inner").where(holds_on(F.col(day))).drop("valid_from", "valid_to")
+
+
+def holds_on(day: Column) -> Column:
+    """Whether a stretch of ``member_levels`` holds on a day."""
+    return (day >= F.col("valid_from")) & (F.col("valid_to").isNull() | (day < F.col("valid_to")))
+
+
+def _decisions(plan: ReplayPlan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def decide(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for part in member_chunks(batch, plan.rules, plan.last_day):
+                yield decide_batch(part, plan)
+
+    return decide
+
+
+def decide_batch(batch: pa.RecordBatch, plan: ReplayPlan) -> pa.RecordBatch:
+    """The rows of ``DECIDED`` for a batch of members, in the order of days."""
+    tiles = Tiles.of(batch, plan.rules.metrics)
+    first = int(tiles.known_M.min()) if plan.held_day is None else plan.held_day + 1
+    earliest = first - plan.rules.memory_days
+    metrics = Metrics.of((earliest, plan.last_day), batch.num_rows, tiles.member_T, tiles.day_T, tiles.values_XT)
+    calendar = ProgrammeCalendar(plan.rules.config, tiles.known_M, plan.last_day)
+    earning = Earning(plan.rules, calendar, metrics, tiles.known_M)
+    held = Held.nobody(batch.num_rows)
+    if plan.held_day is not None:
+        held = Held(_filled(batch.column("held_level"), -1), _filled(batch.column("held_own"), 0))
+        for day in range(earliest, first):
+            earning.see(day)
+    changes = replay(earning, assignments_of(batch, plan.rules), held, (first, plan.last_day))
+    return _decided(batch, changes)
+
+
+def _decided(batch: pa.RecordBatch, changes: Changes) -> pa.RecordBatch:
+    num_metrics = len(changes.values_XC)
+    offsets = np.arange(changes.day_C.size + 1, dtype=np.int32) * num_metrics
+    columns = [
+        batch.column("member_id").take(pa.array(changes.member_C)),
+        pa.array(changes.day_C, pa.int32()),
+        pa.array(changes.level_C, pa.int32()),
+        pa.array(changes.own_C, pa.int32()),
+        pa.array(changes.reason_C.astype(object), pa.string()),
+        pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(changes.values_XC.T).ravel())),
+    ]
+    return pa.RecordBatch.from_arrays(columns, [field.split()[0] for field in DECIDED.split(", ")])
+
+
+def _filled(column: pa.Array, null: int) -> Longs:
+    return column.fill_null(null).to_numpy(zero_copy_only=False).astype(np.int64)

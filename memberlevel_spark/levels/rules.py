@@ -1,44 +1,75 @@
-"""Level rules: a measure summed over a trailing window, with a threshold per level. No Spark."""
+"""Level rules as the engine and the features need them. No Spark; the laws are in ``README.md``."""
 
-from bisect import bisect_right
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from memberlevel_spark.config.model import LevelsConfig
-from memberlevel_spark.errors import ConfigError
+from memberlevel_spark.config.levels import LONGEST_DAYS, LevelsConfig
+from memberlevel_spark.errors import ConfigError, first_five
 
 
 @dataclass(frozen=True)
 class LevelRules:
-    """Levels are numbered from 0; level k is held on a day when the metric over ``(day - window, day]`` reaches
-    ``thresholds[k]``. The lowest threshold is 0, so every member holds a level."""
+    """The programme of a shop: levels are numbered from 0, metrics are measures of the daily tiles."""
 
-    names: tuple[str, ...]
-    metric: str
-    window_days: int
-    thresholds: tuple[int, ...]
+    config: LevelsConfig
 
     @classmethod
-    def of(cls, config: LevelsConfig, measures: tuple[str, ...]) -> "LevelRules":
-        """Errors: ConfigError when the metric is not a measure of the daily tiles."""
-        if config.metric not in measures:
-            raise ConfigError(f"levels.metric is not a measure: {config.metric}. Use one of: {', '.join(measures)}.")
-        programme = config.programme
-        thresholds = tuple(level.at_least for level in programme)
-        return cls(tuple(level.name for level in programme), config.metric, config.window_days, thresholds)
+    def of(cls, config: LevelsConfig, measures: Sequence[str]) -> "LevelRules":
+        """Errors: ConfigError when a metric is not a measure of the daily tiles."""
+        unknown = [metric for metric in config.metrics if metric not in measures]
+        if unknown:
+            raise ConfigError(f"not measures, in levels: {first_five(unknown)}. Use some of: {', '.join(measures)}.")
+        return cls(config)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each level."""
+        return tuple(level.name for level in self.config.programme)
 
     @property
     def num_levels(self) -> int:
         """Number of levels."""
-        return len(self.names)
+        return len(self.config.programme)
 
-    def level_of(self, metric_value: int) -> int:
-        """The highest level whose threshold the value reaches; a negative value (net refunds) holds level 0."""
-        return max(bisect_right(self.thresholds, metric_value) - 1, 0)
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The measures that levels are earned by."""
+        return self.config.metrics
 
-    def to_next(self, metric_value: int, level: int) -> int:
-        """What is missing to a level, 0 when the value reaches it."""
-        return max(self.thresholds[level] - metric_value, 0)
+    @property
+    def thresholds(self) -> tuple[dict[str, int], ...]:
+        """Metric -> threshold of each level; the lowest needs nothing."""
+        return self.config.thresholds
 
-    def carry_over_days(self, reach_days: int) -> int:
-        """Days before the as-of date that still lie in the window ``reach_days`` later; 0 when none does."""
-        return max(self.window_days - reach_days, 0)
+    @property
+    def version(self) -> str:
+        """12 hex digits that change when a rule does; what levels are worth to members is no rule."""
+        rules = self.config.model_dump(mode="json", exclude={"programme": {"__all__": {"benefits"}}})
+        return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def needs_categories(self) -> bool:
+        """Whether points depend on what was bought."""
+        return any(multiplier.category is not None for multiplier in self.config.earn.multipliers)
+
+    @property
+    def window_days(self) -> int:
+        """Days a metric reaches back at most."""
+        window = self.config.counted
+        return window.days or LONGEST_DAYS[window.period or "year"]
+
+    @property
+    def memory_days(self) -> int:
+        """Days before a day on which, besides the level held, the level of that day may depend."""
+        kept = self.config.kept_for
+        periods = (kept.periods or 0) + 1 if self.config.counted.period else 0
+        earned = kept.days or periods * LONGEST_DAYS[self.config.counted.period or "year"]
+        return self.window_days + earned + self.config.grace_days
+
+    def reached(self, metrics: Mapping[str, int]) -> int:
+        """The highest level whose thresholds are met."""
+        needed = any if self.config.reach == "any" else all
+        met = [needed(metrics[name] >= value for name, value in level.items()) for level in self.thresholds[1:]]
+        return max((number for number, level in enumerate(met, 1) if level), default=0)

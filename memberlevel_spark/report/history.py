@@ -3,6 +3,7 @@
 In: ``member_days``, ``member_levels``, ``member_scores`` with features. Out: frames of a few rows, ready to collect.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import date
 
@@ -33,13 +34,13 @@ def _still(day: Column) -> Column:
     return F.col("valid_to").isNull() | (F.col("valid_to") > day)
 
 
-def movers(scores: DataFrame, features: DataFrame, *, probability: str, limit: int) -> DataFrame:
-    """The members with the largest ``p_up`` or ``p_down``, with what the level metric is and what is carried over."""
-    metric = features.select(
-        "member_id", "as_of_date", "level_metric_now", "level_metric_carry_over", *_to_levels(features)
-    )
-    joined = scores.join(metric, ["member_id", "as_of_date"], "inner")
-    distances = F.array(*[F.col(name) for name in _to_levels(features)])
+def movers(scores: DataFrame, features: DataFrame, *, probability: str, limit: int, metric: str) -> DataFrame:
+    """The members with the largest ``p_up`` or ``p_down``, with what a level metric is and what is carried over."""
+    to_levels = _to_levels(features, metric)
+    measured = {"level_metric_now": f"level_{metric}_now", "level_metric_carry_over": f"level_{metric}_carry_over"}
+    columns = [F.col(column).alias(name) for name, column in measured.items()]
+    metrics = features.select("member_id", "as_of_date", *columns, F.array(*to_levels).alias("to_levels"))
+    joined = scores.join(metrics, ["member_id", "as_of_date"], "inner")
     return (
         joined.where(F.col(probability) > 0)
         .select(
@@ -47,15 +48,16 @@ def movers(scores: DataFrame, features: DataFrame, *, probability: str, limit: i
             "level_now",
             F.col(probability).alias("p_move"),
             "expected_level",
-            "level_metric_now",
-            "level_metric_carry_over",
-            F.get(distances, F.col("level_now")).alias("to_next"),
+            *measured,
+            F.get("to_levels", F.col("level_now")).alias("to_next"),
         )
         .orderBy(F.col("p_move").desc_nulls_last(), F.col("member_id").asc_nulls_last())
         .limit(limit)
     )
 
 
-def _to_levels(features: DataFrame) -> list[str]:
-    """Names of the distances to level 1, 2, ... by the label date, in order of the level."""
-    return [name for name in features.columns if name.startswith("to_level_") and name.endswith("_carry_over")]
+def _to_levels(features: DataFrame, metric: str) -> list[Column]:
+    """Distances to level 1, 2, ... by the label date, in order of the level; null where it needs no such metric."""
+    pattern = re.compile(rf"to_level_(\d+)_{metric}_carry_over")
+    found = {int(match[1]): F.col(name) for name in features.columns if (match := pattern.fullmatch(name))}
+    return [found.get(level, F.lit(None)).cast("bigint") for level in range(1, max(found, default=1) + 1)]

@@ -9,6 +9,7 @@ from typing import Any
 from pyspark.sql import functions as F
 
 from memberlevel_spark.evaluation.stage import load_evaluation
+from memberlevel_spark.levels.stage import read_levels
 from memberlevel_spark.report.history import movers, weekly_levels, weekly_spend
 from memberlevel_spark.report.model import ReportData
 from memberlevel_spark.report.render import render_report
@@ -56,22 +57,24 @@ def collect_report(run: Run, read: dict[str, int]) -> ReportData:
         quality=stage_records(run),
         training_curves=json.loads((run_dir(run) / "curves.json").read_text(encoding="utf-8")),
         caveats=_caveats(run),
-        level_metric_name=config.levels.metric.removesuffix("_cents").removeprefix("num_"),
-        level_metric_is_money=config.levels.metric.endswith("_cents"),
+        level_metric_name=config.levels.metrics[0].removesuffix("_cents").removeprefix("num_"),
+        level_metric_is_money=config.levels.metrics[0].endswith("_cents"),
         **_histories(run, read, as_of, champion),
     )
 
 
 def _histories(run: Run, read: dict[str, int], as_of: date, champion: str) -> dict[str, Any]:
     weeks = [as_of - timedelta(days=7 * back) for back in reversed(range(HISTORY_WEEKS))]
-    frames = {name: run.tables.read(name, read[name]) for name in READ}
+    frames = {name: run.tables.read(name, read[name]) for name in READ if name != "member_levels"}
+    member_levels = read_levels(run, read["member_levels"])
     spend = weekly_spend(frames["member_days"], weeks).collect()
-    levels = weekly_levels(frames["member_levels"], weeks).collect()
+    levels = weekly_levels(member_levels, weeks).collect()
     on_date = F.col("as_of_date") == F.lit(as_of)
     scores = frames["member_scores"].where(on_date & (F.col("model_version") == champion))
     features = frames["member_features"].where(on_date)
+    limit, metric = run.config.report.num_movers, run.config.levels.metrics[0]
     lists = {
-        f"movers_{way}": movers(scores, features, probability=f"p_{way}", limit=run.config.report.num_movers).collect()
+        f"movers_{way}": movers(scores, features, probability=f"p_{way}", limit=limit, metric=metric).collect()
         for way in ("up", "down")
     }
     quarantine = (

@@ -12,19 +12,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memberlevel_spark.config import Config
+from memberlevel_spark.config.levels import LevelsConfig
 from memberlevel_spark.config.world import CampaignKnobs, WorldConfig
 from memberlevel_spark.errors import ConfigError
 from memberlevel_spark.ingest.money import shop_digits
-from memberlevel_spark.levels.rules import LevelRules
 from memberlevel_spark.synthetic.draws import Floats, Purpose, normals, root_key
 from memberlevel_spark.timeline import LabelWindow
 
-METRICS = ("spend_cents",)
 DAY_SECONDS = 86_400
 WEEKS_PER_YEAR = 52.18
 # Rates are whole numbers of this share of a unit, so that amounts convert exactly.
 RATE_STEPS = 10**8
 RATE_SPREAD = 0.01
+
+
+@dataclass(frozen=True)
+class SpendLevels:
+    """The programmes whose truth the world can tell: spend over trailing days, the level following it every day."""
+
+    window_days: int
+    thresholds: tuple[int, ...]
+
+    @property
+    def num_levels(self) -> int:
+        """Number of levels."""
+        return len(self.thresholds)
+
+    @classmethod
+    def of(cls, config: LevelsConfig) -> "SpendLevels":
+        """Errors: ConfigError for any other programme."""
+        days, programme = config.window_days, config.programme
+        short = config.metric == "spend_cents" and days is not None
+        if not short or config != LevelsConfig(metric="spend_cents", window_days=days, programme=programme):
+            raise ConfigError(
+                "the world knows levels by spend over trailing days only, decided every day: see levels."
+                " Use metric: spend_cents and window_days, without further rules."
+            )
+        return cls(days or 1, (0, *(level["spend_cents"] for level in config.thresholds[1:])))
 
 
 @dataclass(frozen=True)
@@ -36,7 +60,7 @@ class WorldPlan:
     zone: str
     first_day: date
     num_days: int  # days with data
-    rules: LevelRules
+    rules: SpendLevels
     label: LabelWindow
     as_of_days: tuple[int, ...]  # the days the truth is told for, ascending
     currency: str  # of the shop
@@ -71,7 +95,7 @@ def plan_of(config: Config) -> WorldPlan:
     if world is None:
         raise ConfigError(f"the configuration has no world to make: {config.name}. Add a section world:.")
     timeline, label = config.timeline, config.timeline.label
-    rules = LevelRules.of(config.levels, METRICS)
+    rules = SpendLevels.of(config.levels)
     dates = set(timeline.as_of_dates if world.truth.train_dates else (timeline.validation, timeline.test))
     dates |= set(timeline.score)
     _require_fitting_days(world, sorted({*timeline.as_of_dates, timeline.data_through}))

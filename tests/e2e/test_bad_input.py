@@ -75,7 +75,7 @@ def test_a_deleted_data_file_is_one_line_and_exit_code_4(
     shutil.copytree(shop, broken)
     for path in (broken / "tables" / "member_days").glob("*.parquet"):
         path.unlink()
-    assert run_job("levels", ["--config", str(small_shop), "--set", f"output_dir={tmp_path / 'out'}"]) == 4
+    assert run_job("features", ["--config", str(small_shop), "--set", f"output_dir={tmp_path / 'out'}"]) == 4
     error = capsys.readouterr().err
     assert "a file of a table or source is missing or damaged" in error and "\tat " not in error
 

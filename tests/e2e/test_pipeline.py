@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from memberlevel_spark.cli import run_job
+from memberlevel_spark.features.meanings import AGGREGATES
 from tests.small_shop import BROKEN, NUM_MEMBERS
 
 pytestmark = pytest.mark.e2e
@@ -155,6 +157,26 @@ def test_one_date_alone_rewrites_only_its_slice(spark: SparkSession, shop: Path,
     for stage in ("features", "score", "monitor"):
         assert run_job(stage, arguments) == 0
     assert {name: content_hash(table(spark, shop, name)) for name in before} == before
+
+
+def test_the_features_of_the_yaml_are_in_the_table_and_in_its_catalogue(spark: SparkSession, shop: Path):
+    page = (shop / "runs" / "features" / "catalogue.md").read_text(encoding="utf-8")
+    columns = table(spark, shop, "member_features").columns[2:]
+    assert {"spend_cents_trend_28d", "num_orders_gap_mean_91d", "as_of_date_days_to_holiday"} <= set(columns)
+    assert [name for name in columns if f"| `{name}` |" not in page] == []
+
+
+def test_a_date_whose_features_would_mean_something_else_is_refused(
+    spark: SparkSession,
+    shop: Path,
+    small_shop: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setitem(AGGREGATES, "trend", replace(AGGREGATES["trend"], version=99))
+    options = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}", "--as-of", "2024-10-26"]
+    assert run_job("features", options) == 2
+    assert "published features changed their meaning: spend_cents_trend_28d" in capsys.readouterr().err
 
 
 def test_the_pandas_udf_gives_the_same_scores(spark: SparkSession, shop: Path, small_shop: Path):

@@ -7,13 +7,13 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from memberlevel_spark.config.model import LevelsConfig
+from memberlevel_spark.config.levels import LevelsConfig
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.examples.build import build_examples, join_labels, model_inputs
 from memberlevel_spark.examples.encoder import Encoder, Input
 from memberlevel_spark.examples.labels import build_labels
 from memberlevel_spark.features.assemble import build_member_features, build_member_sequences, feature_fields
-from memberlevel_spark.features.declare import WindowFeature
+from memberlevel_spark.features.feature import Feature
 from memberlevel_spark.features.windows import WindowPlan, build_windows, days_since_epoch
 from memberlevel_spark.levels.replay import build_member_levels
 from memberlevel_spark.levels.rules import LevelRules
@@ -23,8 +23,22 @@ from memberlevel_spark.timeline import LabelWindow, Split
 pytestmark = pytest.mark.spark
 
 AS_OF = date(2024, 3, 10)
-RULES = LevelRules(("base", "silver", "gold"), "spend_cents", 10, (0, 100, 300))
-DECLARED = tuple(WindowFeature(m, a, 7) for m in MEASURES for a in ("sum", "count"))  # type: ignore[arg-type]
+RULES = LevelRules(
+    LevelsConfig.model_validate(
+        {
+            "metric": "spend_cents",
+            "window_days": 10,
+            "programme": [{"name": "base"}, {"name": "silver", "at_least": 100}, {"name": "gold", "at_least": 300}],
+        }
+    )
+)
+DECLARED = (
+    *[Feature(measure, aggregate, window_days=7) for measure in MEASURES for aggregate in ("sum", "count")],
+    Feature("num_orders", "days_since"),
+    Feature("num_orders", "days_since_first"),
+    Feature("spend_cents", "trend", window_days=7),
+    Feature("spend_cents", "mean", window_days=7),
+)
 
 
 def at(offset: int) -> date:
@@ -44,25 +58,35 @@ def members(spark: SparkSession, *names: str, since: int = -100) -> DataFrame:
 
 
 def windows(known: DataFrame, tiles: DataFrame, *dates: date) -> DataFrame:
-    plan = WindowPlan(MEASURES, days_since_epoch(dates), (7,), 2, MEASURES.index("spend_cents"), 0, 10, 6)
-    return build_windows(known, tiles, plan)
+    plan = WindowPlan(MEASURES, days_since_epoch(dates), DECLARED, 2, RULES, 4)
+    return build_windows(known, tiles, build_member_levels(known, tiles, RULES, through=at(60)), plan)
 
 
 def features(spark: SparkSession, known: DataFrame, tiles: DataFrame, *dates: date) -> DataFrame:
-    levels = build_member_levels(known, tiles, RULES, through=at(60))
-    return build_member_features(windows(known, tiles, *dates), levels, DECLARED, RULES)
+    return build_member_features(windows(known, tiles, *dates), DECLARED, RULES)
 
 
 def test_first_and_last_day_of_a_window_count_and_the_days_outside_do_not(spark: SparkSession):
     tiles = member_days(spark, ("a", -7, 1), ("a", -6, 20), ("a", 0, 300), ("a", 1, 4000))
     row = features(spark, members(spark, "a", "silent"), tiles, AS_OF).orderBy("member_id").collect()
     assert (row[0].spend_cents_sum_7d, row[0].num_orders_sum_7d, row[0].spend_cents_count_7d) == (320, 2, 2)
-    assert (row[0].days_since_last_order, row[0].days_since_first_order, row[0].tenure_days) == (0, 7, 100)
-    assert (row[0].level_metric_now, row[0].level_metric_carry_over, row[0].level_now) == (321, 300, 2)
-    assert (row[0].to_level_1_now, row[0].to_level_2_now, row[0].to_level_2_carry_over) == (0, 0, 0)
+    assert (row[0].num_orders_days_since, row[0].num_orders_days_since_first, row[0].tenure_days) == (0, 7, 100)
+    assert row[0].spend_cents_mean_7d == 160
+    assert (row[0].level_spend_cents_now, row[0].level_spend_cents_carry_over, row[0].level_now) == (321, 300, 2)
+    assert (row[0].to_level_1_spend_cents_now, row[0].to_level_2_spend_cents_now) == (0, 0)
+    assert (row[0].to_level_2_spend_cents_carry_over, row[0].to_keep_spend_cents, row[0].level_if_idle) == (0, 0, 2)
+    assert (row[0].days_in_level, row[0].num_level_ups, row[0].num_level_downs, row[0].best_level) == (0, 1, 0, 2)
     silent = row[1]
-    assert (silent.spend_cents_sum_7d, silent.days_since_last_order, silent.level_now) == (0, None, 0)
-    assert (silent.to_level_1_carry_over, silent.to_level_2_carry_over) == (100, 300)
+    assert (silent.spend_cents_sum_7d, silent.num_orders_days_since, silent.level_now) == (0, None, 0)
+    assert (silent.spend_cents_mean_7d, silent.spend_cents_trend_7d) == (None, 0)
+    assert (silent.to_level_1_spend_cents_carry_over, silent.to_level_2_spend_cents_carry_over) == (100, 300)
+
+
+def test_what_keeps_the_level_is_what_is_missing_on_the_label_date_and_history_counts_moves(spark: SparkSession):
+    tiles = member_days(spark, ("a", -30, 100), ("a", -9, 290), ("a", -1, 20))
+    row = features(spark, members(spark, "a"), tiles, AS_OF).first()
+    assert row is not None and (row.level_now, row.level_if_idle, row.best_level, row.days_in_level) == (2, 0, 2, 1)
+    assert (row.to_keep_spend_cents, row.num_level_ups, row.num_level_downs, row.days_to_review) == (280, 3, 1, 1)
 
 
 def test_features_have_the_contracts_columns_and_one_date_equals_the_same_date_among_many(spark: SparkSession):
@@ -94,8 +118,10 @@ def test_weekly_sequences_are_newest_first(spark: SparkSession):
 @pytest.mark.parametrize("gap", [0, 3])
 def test_a_label_counts_exactly_the_days_of_its_window(spark: SparkSession, gap: int):
     label, known = LabelWindow(gap, 5), members(spark, "a", "silent")
-    outside = [("a", 0, 1), ("a", gap, 2), ("a", gap + 6, 4)]
-    tiles = member_days(spark, *dict.fromkeys(outside), ("a", gap + 1, 100), ("a", gap + 5, 200))
+    outside = {0: 1, gap: 2, gap + 6: 4}  # a tile a day
+    tiles = member_days(
+        spark, *[("a", day, cents) for day, cents in outside.items()], ("a", gap + 1, 100), ("a", gap + 5, 200)
+    )
     levels = build_member_levels(known, tiles, RULES, through=at(60))
     population = features(spark, known, tiles, AS_OF).select("member_id", "as_of_date", "level_now")
     rows = build_labels(population, tiles, levels, dates=[AS_OF], label=label).orderBy("member_id").collect()
@@ -176,17 +202,22 @@ def test_the_model_reads_windows_scalars_and_weekly_sums_in_declared_order():
             "programme": [{"name": "a", "at_least": 0}, {"name": "b", "at_least": 2}],
         }
     )
-    inputs = model_inputs((WindowFeature("num_orders", "sum", 7),), levels, ("num_orders",), 2)
+    inputs = model_inputs((Feature("num_orders", "sum", window_days=7),), LevelRules(levels), ("num_orders",), 2)
     assert [item.name for item in inputs] == [
         "num_orders_sum_7d",
-        "days_since_last_order",
-        "days_since_first_order",
         "tenure_days",
         "level_now",
-        "level_metric_now",
-        "level_metric_carry_over",
-        "to_level_1_now",
-        "to_level_1_carry_over",
+        "days_in_level",
+        "num_level_ups",
+        "num_level_downs",
+        "best_level",
+        "level_if_idle",
+        "days_to_review",
+        "level_num_orders_now",
+        "level_num_orders_carry_over",
+        "to_level_1_num_orders_now",
+        "to_level_1_num_orders_carry_over",
+        "to_keep_num_orders",
         "weekly_num_orders_0",
         "weekly_num_orders_1",
     ]

@@ -7,6 +7,7 @@ import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
+from memberlevel_spark.config.levels import LevelsConfig
 from memberlevel_spark.features.tiles import build_member_days
 from memberlevel_spark.levels.replay import build_member_levels, levels_on
 from memberlevel_spark.levels.rules import LevelRules
@@ -14,7 +15,15 @@ from memberlevel_spark.schemas import MEMBER_DAYS
 
 pytestmark = pytest.mark.spark
 
-RULES = LevelRules(("base", "silver", "gold"), "spend_cents", 10, (0, 100, 300))
+RULES = LevelRules(
+    LevelsConfig.model_validate(
+        {
+            "metric": "spend_cents",
+            "window_days": 10,
+            "programme": [{"name": "base"}, {"name": "silver", "at_least": 100}, {"name": "gold", "at_least": 300}],
+        }
+    )
+)
 DAY = date(2024, 1, 1)
 
 
@@ -72,18 +81,18 @@ def test_a_level_is_held_from_the_day_the_window_reaches_it_to_the_day_the_tile_
         through=day(30),
     )
     assert [tuple(row) for row in levels.orderBy("member_id", "valid_from").collect()] == [
-        ("a", DAY, day(3), 0, 0),
-        ("a", day(3), day(5), 1, 100),
-        ("a", day(5), day(13), 2, 300),
-        ("a", day(13), day(15), 1, 200),
-        ("a", day(15), None, 0, 0),
-        ("silent", day(2), None, 0, 0),
+        (RULES.version, "a", DAY, day(3), 0, 0, "joined", {"spend_cents": 0}),
+        (RULES.version, "a", day(3), day(5), 1, 1, "earned", {"spend_cents": 100}),
+        (RULES.version, "a", day(5), day(13), 2, 2, "earned", {"spend_cents": 300}),
+        (RULES.version, "a", day(13), day(15), 1, 1, "lapsed", {"spend_cents": 200}),
+        (RULES.version, "a", day(15), None, 0, 0, "lapsed", {"spend_cents": 0}),
+        (RULES.version, "silent", day(2), None, 0, 0, "joined", {"spend_cents": 0}),
     ]
 
 
 def test_a_change_after_the_end_of_the_data_is_not_decided(spark: SparkSession):
     frame = build_member_levels(members(spark, ("a", DAY)), tiles(spark, [("a", DAY, 100)]), RULES, through=day(9))
-    assert [tuple(row)[1:4] for row in frame.collect()] == [(DAY, None, 1)]
+    assert [(row.valid_from, row.valid_to, row.level) for row in frame.collect()] == [(DAY, None, 1)]
 
 
 def test_the_replay_equals_a_day_by_day_sum_for_random_histories(spark: SparkSession):
@@ -99,7 +108,9 @@ def test_the_replay_equals_a_day_by_day_sum_for_random_histories(spark: SparkSes
     )
     got = {(row.member_id, row.on): row.level for row in levels_on(levels, asked, "on").collect()}
     expected = {
-        (name, day(t)): RULES.level_of(sum(cents for offset, cents in history.items() if t - 10 < offset <= t))
+        (name, day(t)): RULES.reached(
+            {"spend_cents": sum(cents for offset, cents in history.items() if t - 10 < offset <= t)}
+        )
         for name, history in histories.items()
         for t in range(61)
     }

@@ -12,7 +12,9 @@ from memberlevel_spark.pipeline import STAGES
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "memberlevel_spark"
 SOURCES = sorted(LIBRARY.rglob("*.py"))
-SPARK_FREE = ("timeline.py", "errors.py", "config/", "levels/rules.py", "features/declare.py", "features/kernel.py")
+SPARK_FREE = ("timeline.py", "errors.py", "config/", "features/declare.py", "features/kernel")
+SPARK_FREE += tuple(f"levels/{name}.py" for name in ("rules", "calendar", "engine", "standing", "history"))
+SPARK_FREE += tuple(f"features/{name}.py" for name in ("feature", "meanings", "aggregates", "catalogue"))
 SPARK_FREE += (
     "evaluation/metrics.py",
     "evaluation/baselines.py",

@@ -13,11 +13,11 @@ def features(*measures: str) -> FeaturesConfig:
 
 
 def test_the_level_metric_and_orders_are_always_among_the_measures_in_the_order_of_the_tiles():
-    assert used_measures(features("num_views"), "points", MEASURES) == tuple(
+    assert used_measures(features("num_views"), ["points"], MEASURES) == tuple(
         name for name in MEASURES if name in ("num_orders", "num_views", "points")
     )
 
 
 def test_a_measure_the_tiles_do_not_have_is_refused():
     with pytest.raises(ConfigError, match=r"not measures of the daily tiles: num_likes. Use some of: .*num_orders"):
-        used_measures(features("num_views", "num_likes"), "points", MEASURES)
+        used_measures(features("num_views", "num_likes"), ["points"], MEASURES)

@@ -18,7 +18,7 @@ from memberlevel_spark.synthetic.life import NO_DAY, futures_of, levels_of, live
 from memberlevel_spark.synthetic.members import member_ids, members_of
 from memberlevel_spark.synthetic.plan import RATE_STEPS, exchange_rates, rate_factor
 from memberlevel_spark.synthetic.truth import truths_of
-from tests.made_world import lived, world_plan
+from tests.made_world import lived, world_config, world_plan
 
 MANY = np.arange(4000)
 
@@ -84,9 +84,9 @@ def test_the_metric_is_the_trailing_sum_of_orders_less_refunds():
 
 def test_levels_are_those_of_the_level_rules():
     plan = world_plan()
+    rules = LevelRules(world_config().levels)
     values = np.array([-500, 0, 9_999, 10_000, 24_999, 25_000, 50_000, 10**9])
-    assert levels_of(plan, values).tolist() == [plan.rules.level_of(int(value)) for value in values]
-    assert isinstance(plan.rules, LevelRules)
+    assert levels_of(plan, values).tolist() == [rules.reached({"spend_cents": int(value)}) for value in values]
 
 
 def test_pressure_grows_towards_the_next_threshold_and_ends_at_the_top():
