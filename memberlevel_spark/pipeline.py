@@ -49,8 +49,8 @@ STAGES = (
     ),
     Stage(
         "levels",
-        "the level each member held, by the level rules",
-        "member, valid_from",
+        "the level each member held and why, by the level rules",
+        "rules_version, member, valid_from",
         ("members", "member_days"),
         ("member_levels",),
         "levels.stage:run_levels",
