@@ -22,14 +22,16 @@ STRETCH = 1 << STRETCH_BITS
 # The last day an axis takes (in the year 4707): a longest window before the first or after the last day of a member
 # stays inside the member's own stretch, or in the empty end of the one before.
 LAST_DAY = 1_000_000
-# |value| of one tile. Sums, trends and the limbs of squares then stay within int64 for MAX_WINDOW_DAYS.
+# |value| of one tile, and what a member with larger ones may add up to: an order of a million millions is no reason to
+# stop. Sums, trends and the limbs of squares then stay within int64 for MAX_WINDOW_DAYS.
 MAX_VALUE = 1 << 40
+MAX_TOTAL = 1 << 50
 MAX_WINDOW_DAYS = 3660
 
 
 @dataclass(frozen=True)
 class TileAxis:
-    """Daily tiles, at most one per member and day, ascending; values are exact integers up to ``MAX_VALUE``."""
+    """Daily tiles, at most one per member and day, ascending; values are exact integers, see ``MAX_VALUE``."""
 
     measures: tuple[str, ...]
     position_T: Longs
@@ -39,7 +41,7 @@ class TileAxis:
     def of(cls, measures: tuple[str, ...], member_T: Longs, *, day_T: Longs, values_MT: Longs) -> "TileAxis":
         """Sort tiles given in any order.
 
-        Errors: DataQualityError for two tiles of one member and day, a day off the axis, a value beyond the cap.
+        Errors: DataQualityError for two tiles of one member and day, a day off the axis, values beyond the cap.
         """
         position_T, order_T = _ascending(member_T, day_T)
         twice = position_T[1:][position_T[1:] == position_T[:-1]]
@@ -48,7 +50,8 @@ class TileAxis:
             raise DataQualityError(
                 f"a member has two tiles of one day: days {days} since 1970. Sum the events of a day into one tile."
             )
-        _require_small(values_MT)
+        for values_T in values_MT:
+            _require_small(member_T, values_T)
         return cls(measures, position_T, np.ascontiguousarray(values_MT[:, order_T]))
 
     def values_of(self, measure: str) -> Longs:
@@ -102,7 +105,7 @@ class CategoryAxis:
                 f"category indices outside 0 to {num_categories - 1}: {first_five(np.unique(outside).tolist())}."
                 " Give rare and unknown categories the last index."
             )
-        _require_small(value_R)
+        _require_small(member_R, value_R)
         position_R, order_R = _ascending(member_R, day_R)
         return cls(num_categories, position_R, category_R[order_R], value_R[order_R])
 
@@ -158,10 +161,14 @@ def _off_axis(day_N: Longs) -> str:
     return first_five(np.unique(outside).tolist()) if outside.size else ""
 
 
-def _require_small(values: Longs) -> None:
-    beyond = values[(values > MAX_VALUE) | (values < -MAX_VALUE)]
+def _require_small(member_N: Longs, value_N: Longs) -> None:
+    size_N = np.abs(value_N.astype(np.float64))
+    if size_N.size == 0 or size_N.max() <= MAX_VALUE:
+        return
+    totals = np.bincount(member_N, weights=size_N)[member_N]
+    beyond = value_N[(size_N > MAX_VALUE) & (totals > MAX_TOTAL)]
     if beyond.size:
         raise DataQualityError(
-            f"values of a day beyond {MAX_VALUE}: {first_five(np.unique(beyond).tolist())}. Check the unit of the"
-            " source column, or quarantine the events."
+            f"values of a day beyond {MAX_VALUE} add up to more than {MAX_TOTAL} for a member:"
+            f" {first_five(np.unique(beyond).tolist())}. Check the unit of the source column, or quarantine the events."
         )

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from memberlevel_spark.errors import ConfigError, DataQualityError
 from memberlevel_spark.features.aggregates import FORMULAS, compute
 from memberlevel_spark.features.feature import AS_OF, Feature
-from memberlevel_spark.features.kernel_axes import LAST_DAY, MAX_VALUE, Axes, CategoryAxis, ItemAxis, TileAxis
+from memberlevel_spark.features.kernel_axes import (
+    LAST_DAY,
+    MAX_TOTAL,
+    MAX_VALUE,
+    Axes,
+    CategoryAxis,
+    ItemAxis,
+    TileAxis,
+)
 from memberlevel_spark.features.meanings import AGGREGATES
 from tests.unit.feature_oracle import HOLIDAYS, History, expected
 
@@ -303,6 +311,16 @@ def test_sums_and_trends_of_the_largest_values_are_exact_though_running_sums_wra
     assert max(map(abs, running)) > 2**63
 
 
+def test_a_single_order_of_a_million_millions_is_no_reason_to_stop():
+    cents, days = 10**14, 3660
+    declared = [Feature("spend_cents", name, window_days=days) for name in ("sum", "trend", "max", "std", "mean")]
+    found = ask([History({9_000: {"num_orders": 1, "spend_cents": cents}})], [9_000], declared)
+    assert found[f"spend_cents_sum_{days}d"].tolist() == found[f"spend_cents_max_{days}d"].tolist() == [cents]
+    assert (found[f"spend_cents_mean_{days}d"][0], found[f"spend_cents_std_{days}d"][0]) == (cents, 0)
+    values = [0] * (days - 1) + [cents]
+    assert found[f"spend_cents_trend_{days}d"][0] == pytest.approx(linear_regression(range(days), values).slope)
+
+
 def test_questions_in_any_order_and_of_members_without_tiles_are_answered():
     axes = axes_of([History(), EDGES, History()])
     feature = Feature("spend_cents", "sum", window_days=7)
@@ -320,15 +338,14 @@ def test_rows_that_do_not_fit_an_axis_are_refused_with_what_is_wrong():
         tile_axis([7, 8, 7], [1, 1, 1])
     with pytest.raises(DataQualityError, match=rf"days outside 0 to {LAST_DAY} since 1970: -1. Quarantine"):
         tile_axis([-1, 8], [1, 1])
-    with pytest.raises(
-        DataQualityError, match=rf"values of a day beyond {MAX_VALUE}: -{MAX_VALUE + 1}. Check the unit"
-    ):
-        tile_axis([1, 8], [MAX_VALUE, -MAX_VALUE - 1])
+    too_much = rf"values of a day beyond {MAX_VALUE} add up to more than {MAX_TOTAL} for a member: "
+    with pytest.raises(DataQualityError, match=rf"{too_much}-{MAX_TOTAL}. Check the unit"):
+        tile_axis([1, 8], [1, -MAX_TOTAL])
     row = np.array([1])
     with pytest.raises(DataQualityError, match=r"category indices outside 0 to 2: 3. Give rare"):
         CategoryAxis.of(3, row, day_R=row, category_R=np.array([3]), value_R=row)
-    with pytest.raises(DataQualityError, match=rf"values of a day beyond {MAX_VALUE}: {MAX_VALUE + 1}. Check the unit"):
-        CategoryAxis.of(3, row, day_R=row, category_R=row, value_R=row * (MAX_VALUE + 1))
+    with pytest.raises(DataQualityError, match=rf"{too_much}{MAX_TOTAL + 1}. Check the unit"):
+        CategoryAxis.of(3, row, day_R=row, category_R=row, value_R=row * (MAX_TOTAL + 1))
 
 
 def test_features_of_what_no_axis_has_are_refused():
