@@ -31,37 +31,42 @@ class FeatureAlarm:
         return f"{self.feature} tells {self.outcome} with AUC {self.auc:.4f}"
 
 
-def feature_aucs(x_NF: ArrayLike, outcome_N: ArrayLike) -> FloatArray:
-    """Area under the ROC curve of every feature alone, ties counting half; float64 [F].
+def feature_aucs(x_NF: ArrayLike, outcome_NO: ArrayLike) -> FloatArray:
+    """Area under the ROC curve of every feature alone against every outcome, ties counting half; float64 [F, O].
 
     AUC = (sum of the ranks of the positive rows − n₁ (n₁ + 1) / 2) / (n₁ n₀), with mean ranks of ties: the statistic U
     of Mann and Whitney (1947) over the number of pairs.
 
     Raises:
-        DataQualityError: different numbers of rows, or rows of one class only.
+        DataQualityError: different numbers of rows, or an outcome with rows of one class only.
     """
-    features_NF, positive_N = np.asarray(x_NF), np.asarray(outcome_N, dtype=bool)
-    check_same_rows(features=features_NF, outcome=positive_N)
-    num_positive, num_negative = int(positive_N.sum()), int((~positive_N).sum())
-    if not num_positive or not num_negative:
+    features_NF, positive_NO = np.asarray(x_NF), np.asarray(outcome_NO, dtype=bool)
+    check_same_rows(features=features_NF, outcome=positive_NO)
+    num_positive_O, num_negative_O = positive_NO.sum(axis=0), (~positive_NO).sum(axis=0)
+    if not (num_positive_O * num_negative_O).all():
+        found = [
+            f"{with_it} with and {without} without"
+            for with_it, without in zip(num_positive_O, num_negative_O, strict=True)
+        ]
         raise DataQualityError(
-            f"an AUC needs rows with and without the outcome: {num_positive} with, {num_negative} without."
-            " Take more rows or leave the outcome out."
+            f"an AUC needs rows with and without the outcome: {first_five(found)}. Take more rows or leave it out."
         )
     # Twice the mean rank is an integer: sums of ranks are exact.
-    twice_F = np.array([_twice_ranks(column_N)[positive_N].sum() for column_N in features_NF.T], dtype=np.int64)
-    return (twice_F - num_positive * (num_positive + 1)) / (2.0 * num_positive * num_negative)
+    twice_FO = np.stack([_twice_ranks(column_N) @ positive_NO.astype(np.int64) for column_N in features_NF.T])
+    return (twice_FO - num_positive_O * (num_positive_O + 1)) / (2.0 * num_positive_O * num_negative_O)
 
 
 def feature_alarms(
     x_NF: ArrayLike, outcomes: Mapping[str, ArrayLike], names: Sequence[str], *, max_auc: float
 ) -> list[FeatureAlarm]:
     """Every feature whose AUC, or 1 − AUC, against an outcome is above ``max_auc``; the strongest first."""
-    aucs = {outcome: feature_aucs(x_NF, values_N) for outcome, values_N in outcomes.items()}
+    if not outcomes:
+        return []
+    auc_FO = feature_aucs(x_NF, np.stack([np.asarray(values_N, dtype=bool) for values_N in outcomes.values()], axis=1))
     found = [
         FeatureAlarm(name, outcome, float(max(auc, 1.0 - auc)))
-        for outcome, auc_F in aucs.items()
-        for name, auc in zip(names, auc_F.tolist(), strict=True)
+        for name, auc_O in zip(names, auc_FO.tolist(), strict=True)
+        for outcome, auc in zip(outcomes, auc_O, strict=True)
     ]
     return sorted((alarm for alarm in found if alarm.auc > max_auc), key=lambda alarm: (-alarm.auc, alarm))
 
@@ -113,7 +118,7 @@ def shuffled_label_auc(train: ProbeRows, held_out: ProbeRows, *, seed: int) -> t
     shuffled_N = shuffled_N[first_N][which_N]
     held_N = shuffled_N[num_train:]
     p_NK = boosted_tree_probabilities(train.x_NF, shuffled_N[:num_train], held_out.x_NF, num_levels=2, seed=seed)
-    return float(feature_aucs(p_NK[:, 1:], held_N)[0]), chance_bound(held_N)
+    return float(feature_aucs(p_NK[:, 1:], held_N[:, None])[0, 0]), chance_bound(held_N)
 
 
 def require_chance(auc: float, bound: float) -> None:
@@ -126,7 +131,12 @@ def require_chance(auc: float, bound: float) -> None:
 
 
 def _twice_ranks(values_N: np.ndarray) -> np.ndarray:
-    """Twice the mean rank of every value, counted from 1."""
-    sorted_N = np.sort(values_N)
-    below_N = np.searchsorted(sorted_N, values_N, side="left")
-    return below_N + np.searchsorted(sorted_N, values_N, side="right") + 1
+    """Twice the mean rank of every value, counted from 1: its first rank plus its last one."""
+    order_N = np.argsort(values_N, kind="stable")
+    sorted_N = values_N[order_N]
+    is_first_N = np.append(True, sorted_N[1:] != sorted_N[:-1])
+    starts = np.flatnonzero(is_first_N)
+    ends = np.append(starts[1:], sorted_N.size)
+    twice_N = np.empty(sorted_N.size, dtype=np.int64)
+    twice_N[order_N] = (starts + 1 + ends)[np.cumsum(is_first_N) - 1]
+    return twice_N
