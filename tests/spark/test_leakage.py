@@ -1,5 +1,6 @@
 """The leakage check: three other futures change nothing that is known, and every planted leak is named."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
@@ -9,8 +10,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from memberlevel_spark.config import Config
+from memberlevel_spark.config.model import LeakageConfig
 from memberlevel_spark.errors import LeakageError
-from memberlevel_spark.evaluation.leakage_job import future_label_probe, pipeline_of
+from memberlevel_spark.evaluation.leakage_job import (
+    features_alone,
+    future_label_probe,
+    pipeline_of,
+    sampled,
+    shuffled_labels,
+)
 from memberlevel_spark.examples.labels import LabelWindows, build_labels, build_order_lines, labels_as_features
 from memberlevel_spark.features import futures
 from memberlevel_spark.features.futures import Cut, perturbed_future
@@ -175,3 +183,43 @@ def test_a_category_counts_from_the_day_on_which_the_product_was_listed(spark: S
     )
     got = {row["product_id"]: row["category"] for row in with_categories(events, products).collect()}
     assert got == {"old": "wine", "on": "wine", "later": None, "none": None}
+
+
+def labelled_rows(spark: SparkSession, num_rows: int, *, leaking: bool) -> DataFrame:
+    """Training and validation rows with two features, of which the second may be the outcome itself."""
+    rows = []
+    for number in range(2 * num_rows):
+        bought = number * 7919 % 13 < 6
+        x = [float(number * 31 % 17), float(bought) if leaking else float(number * 37 % 23)]
+        split, moved = ("train" if number < num_rows else "validation"), number % 5 == 0
+        rows.append((number, CUT.as_of, x, split, moved, number == 0, bought))
+    schema = "row_key long, as_of_date date, features array<float>, split string,"
+    return spark.createDataFrame(rows, schema + " moved_up boolean, moved_down boolean, bought boolean")
+
+
+LIMITS = LeakageConfig(sample_members=5, max_feature_auc=0.98, min_class_rows=20, probe_rows=200)
+
+
+def test_every_feature_alone_is_held_against_the_outcomes_that_have_enough_rows(spark: SparkSession):
+    told = features_alone(labelled_rows(spark, 200, leaking=False), ("tame", "x"), LIMITS)
+    assert told.startswith("2 features, 200 rows; strongest: ") and told.endswith("too few rows for moved_down")
+    with pytest.raises(
+        LeakageError, match=r"nearly are an outcome \(above 0\.98\): x tells bought with AUC 1\.0000\. Look"
+    ):
+        features_alone(labelled_rows(spark, 200, leaking=True), ("tame", "x"), LIMITS)
+
+
+def test_shuffled_labels_are_probed_on_the_validation_rows_where_there_are_enough(spark: SparkSession):
+    rows = labelled_rows(spark, 200, leaking=True)
+    assert re.fullmatch(r"AUC 0\.\d+ on 200 rows, chance is up to 0\.6\d+", shuffled_labels(rows, LIMITS, seed=1))
+    few = LIMITS.model_copy(update={"min_class_rows": 150})
+    assert shuffled_labels(rows, few, seed=1) == "left out, fewer than 150 rows that bought or did not"
+
+
+def test_a_sample_has_whole_members_and_no_others(sources: Sources):
+    some = sampled(sources, 4)
+    chosen = rows_of(some.members, "member_id")
+    assert 0 < len(chosen) < 12
+    assert rows_of(some.events, "event_id") == {
+        (event,) for event, member in rows_of(sources.events, "event_id", "member_id") if (member,) in chosen
+    }
