@@ -27,7 +27,7 @@ from memberlevel_spark.evaluation.leakage_probes import (
 from memberlevel_spark.examples.labels import LabelWindows, build_labels
 from memberlevel_spark.examples.stage import load_encoder
 from memberlevel_spark.features.futures import Cut
-from memberlevel_spark.features.leakage import Pipeline, known_rows, leakage_check, leaks_by
+from memberlevel_spark.features.leakage import Pipeline, leakage_check, leaks_by, rows_as_told
 from memberlevel_spark.features.point_in_time import Sources, build_levels, build_point_in_time, build_tiles
 from memberlevel_spark.run import RowCounts, Run, StageResult
 
@@ -46,17 +46,18 @@ def run_leakage_check(run: Run) -> StageResult:
     read = {name: run.tables.version(name) for name in names}
     silver = {name: run.tables.read(name, version) for name, version in read.items()}
     sources = sampled(Sources(**silver), config.leakage.sample_members)
-    pipeline = pipeline_of(config, dates)
-    expected = known_rows(pipeline(sources)).persist()
+    pipeline = FeaturePipeline(config, dates)
     try:
-        checks = [
-            *_future_checks(pipeline, expected, sources=sources, config=config, dates=dates),
-            *_example_checks(run, read),
-        ]
-        failed = [message for name, check in checks if (message := _failure(name, check))]
+        with rows_as_told(pipeline, sources) as expected:
+            checks = [
+                *_future_checks(pipeline, expected, sources=sources, config=config, dates=dates),
+                *_example_checks(run, read),
+            ]
+            failed = [message for name, check in checks if (message := _failure(name, check))]
     finally:
-        for frame in (expected, sources.events, sources.members):
-            frame.unpersist()
+        pipeline.release()
+        sources.events.unpersist()
+        sources.members.unpersist()
     if failed:
         raise LeakageError(f"{len(failed)} of {len(checks)} leakage checks failed: {' | '.join(failed)}")
     return StageResult(RowCounts(0, 0), read, {}, f"{len(checks)} checks, no leak")
@@ -82,9 +83,28 @@ def sampled(sources: Sources, num_members: int) -> Sources:
     return Sources(events.persist(), members.persist(), sources.products)
 
 
-def pipeline_of(config: Config, dates: Sequence[date]) -> Pipeline:
-    """From silver to the frames that are checked; a further one is one more entry."""
-    return lambda sources: {**build_point_in_time(sources, config, dates=dates)}
+class FeaturePipeline:
+    """From silver to the frames that are checked; a further one is one more entry.
+
+    What is read more than once is persisted until the next run, or ``release``.
+    """
+
+    def __init__(self, config: Config, dates: Sequence[date]) -> None:
+        self.config, self.dates, self._kept = config, tuple(dates), list[DataFrame]()
+
+    def __call__(self, sources: Sources) -> Mapping[str, DataFrame]:
+        """Named frames of all dates."""
+        self.release()
+        return {**build_point_in_time(sources, self.config, dates=self.dates, keep=self._keep)}
+
+    def release(self) -> None:
+        """Give back the memory."""
+        while self._kept:
+            self._kept.pop().unpersist()
+
+    def _keep(self, frame: DataFrame) -> DataFrame:
+        self._kept.append(frame.persist())
+        return frame
 
 
 def cut_of(config: Config, as_of: date) -> Cut:
@@ -113,7 +133,8 @@ def planted(pipeline: Pipeline, config: Config, *, as_of: date) -> Pipeline:
 def future_label_probe(pipeline: Pipeline, cut: Cut, *, sources: Sources, config: Config) -> str:
     """Plant a feature that is the label, and see it found. Errors: LeakageError when it is not."""
     leaky = planted(pipeline, config, as_of=cut.as_of)
-    leaks = leaks_by("changed", leaky, cut, sources=sources, expected=known_rows(leaky(sources)))
+    with rows_as_told(leaky, sources) as expected:
+        leaks = leaks_by("changed", leaky, cut, sources=sources, expected=expected)
     if PLANTED not in {leak.column for leak in leaks}:
         raise LeakageError(
             f"the leakage check is blind as of {cut.as_of}: a feature that is the label was not found. Check that the"
@@ -131,7 +152,11 @@ def _future_checks(
         return f"{leakage_check(pipeline, cut_of(config, day), sources=sources, expected=expected):,} rows the same"
 
     def probe(day: date) -> str:
-        return future_label_probe(pipeline_of(config, [day]), cut_of(config, day), sources=sources, config=config)
+        alone = FeaturePipeline(config, [day])
+        try:
+            return future_label_probe(alone, cut_of(config, day), sources=sources, config=config)
+        finally:
+            alone.release()
 
     timeline = config.timeline
     labelled = [day for day in dates if timeline.label.label_date(day) <= timeline.data_through]

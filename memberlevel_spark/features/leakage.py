@@ -7,7 +7,8 @@ as-of date must be the same in all its columns. A row is known on its ``known_fr
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import reduce
@@ -44,11 +45,13 @@ class Leak:
 def leakage_check(pipeline: Pipeline, cut: Cut, *, sources: Sources, expected: DataFrame | None = None) -> int:
     """Hold the frames of a pipeline against other futures after ``cut.as_of``; returns the number of rows compared.
 
-    ``expected`` is ``known_rows`` of the pipeline on the sources, where it was made for another date already. Errors:
-    LeakageError naming columns, members and dates, the first five.
+    ``expected`` are the ``rows_as_told`` of the pipeline by the sources, where they were made for another date already.
+    Errors: LeakageError naming columns, members and dates, the first five.
     """
-    told = known_rows(pipeline(sources)) if expected is None else expected
-    leaks = [leak for future in FUTURES for leak in leaks_by(future, pipeline, cut, sources=sources, expected=told)]
+    if expected is None:
+        with rows_as_told(pipeline, sources) as told:
+            return leakage_check(pipeline, cut, sources=sources, expected=told)
+    leaks = [leak for future in FUTURES for leak in leaks_by(future, pipeline, cut, sources=sources, expected=expected)]
     if leaks:
         # One of each column: five members of one column would say less.
         of_columns = {(leak.frame, leak.column): leak for leak in sorted(leaks, reverse=True)}
@@ -56,18 +59,36 @@ def leakage_check(pipeline: Pipeline, cut: Cut, *, sources: Sources, expected: D
             f"what was known on {cut.as_of} depends on what came later: {first_five(of_columns.values())}. Make these"
             " columns of events up to their as-of date; features/leakage.py says how they were found."
         )
-    return told.where(F.col("known_on") <= F.lit(cut.as_of)).count()
+    return expected.where(F.col("known_on") <= F.lit(cut.as_of)).count()
+
+
+@contextmanager
+def rows_as_told(pipeline: Pipeline, sources: Sources) -> Iterator[DataFrame]:
+    """The ``known_rows`` of the sources as they are, made once and kept for as many checks as there are."""
+    rows = known_rows(pipeline(sources)).persist()
+    try:
+        rows.count()  # now: a pipeline may give back with its next run what it kept for this one
+        yield rows
+    finally:
+        rows.unpersist()
 
 
 def leaks_by(future: str, pipeline: Pipeline, cut: Cut, *, sources: Sources, expected: DataFrame) -> list[Leak]:
     """What one other future changes in the ``MAX_ROWS`` first rows that it changes; empty when there is no leak."""
-    found = known_rows(pipeline(FUTURES[future](sources, cut)))
+    other = FUTURES[future](sources, cut)
+    # Read several times by one pipeline, and a long plan of their own.
+    kept = [frame.persist() for frame in (other.events, other.members)]
+    found = known_rows(pipeline(other))
     # Both ways, and with multiplicity: a row that is gone, is new, or is there twice differs too.
     both = expected.withColumn("side", F.lit(1)).unionAll(found.withColumn("side", F.lit(-1)))
     by_content = both.where(F.col("known_on") <= F.lit(cut.as_of)).groupBy("frame", "key", "content")
     unequal = by_content.agg(F.sum("side").alias("side")).where(F.col("side") != 0)
-    rows = unequal.orderBy("frame", "key", "side").limit(2 * MAX_ROWS).collect()
-    return [Leak(frame, column, key, future) for (frame, key), pair in _pairs(rows) for column in _columns(pair)]
+    try:
+        rows = unequal.orderBy("frame", "key", "side").limit(2 * MAX_ROWS).collect()
+    finally:
+        for frame in kept:
+            frame.unpersist()
+    return [Leak(name, column, key, future) for (name, key), pair in _pairs(rows) for column in _columns(pair)]
 
 
 def known_rows(frames: Mapping[str, DataFrame]) -> DataFrame:

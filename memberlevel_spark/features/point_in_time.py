@@ -4,7 +4,7 @@ In: ``events``, ``members`` and ``products`` of silver. Out: named frames, of wh
 depend on nothing that the shop came to know after that date. The stages use the parts, ``leakage.py`` the whole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -31,6 +31,11 @@ class Sources:
     events: DataFrame
     members: DataFrame
     products: DataFrame | None = None
+
+
+def as_it_is(frame: DataFrame) -> DataFrame:
+    """The frame, not kept."""
+    return frame
 
 
 def configured_rules(config: Config) -> LevelRules:
@@ -86,12 +91,15 @@ def build_feature_tables(windows: DataFrame, config: Config) -> dict[str, DataFr
     return {"member_features": features, "member_sequences": sequences}
 
 
-def build_point_in_time(sources: Sources, config: Config, *, dates: Sequence[date]) -> dict[str, DataFrame]:
+def build_point_in_time(
+    sources: Sources, config: Config, *, dates: Sequence[date], keep: Callable[[DataFrame], DataFrame] = as_it_is
+) -> dict[str, DataFrame]:
     """Every frame that features are read from, for some as-of dates, as the stages make them from silver.
 
-    Levels are replayed through ``timeline.data_through``, so that later stretches are there to be ignored.
+    Levels are replayed through ``timeline.data_through``, so that later stretches are there to be ignored. ``keep`` is
+    done to the two frames that are read more than once, where a stage would have a table: a caller may persist them.
     """
-    member_days = build_tiles(sources.events, sources.products, config)
+    member_days = keep(build_tiles(sources.events, sources.products, config))
     member_levels = build_levels(sources.members, member_days, config)
-    windows = build_windows(sources.members, member_days, member_levels, window_plan(config, dates))
+    windows = keep(build_windows(sources.members, member_days, member_levels, window_plan(config, dates)))
     return build_feature_tables(windows, config)
