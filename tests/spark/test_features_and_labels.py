@@ -161,6 +161,15 @@ def test_the_fit_does_not_depend_on_partitions_and_json_keeps_it(spark: SparkSes
     assert one == many == Encoder.from_json(one.to_json())
 
 
+def test_sums_of_the_largest_values_pass_64_bits_exactly(spark: SparkSession):
+    largest, num_rows = 2**63 - 1, 9000
+    rows = spark.range(num_rows).select(F.lit(largest).alias("x"), F.array(F.col("id") % 2).alias("a")).coalesce(1)
+    encoder = Encoder.fit(rows, INPUTS, 2)
+    assert encoder.means[0] == pytest.approx(math.log1p(largest), abs=1e-6)
+    # The square's sum is exact, so a constant has no variance at all: it gets deviation 1.
+    assert encoder.deviations == (1.0, pytest.approx(math.log(2) / 2, abs=1e-6))
+
+
 def test_an_encoder_refuses_rows_without_its_columns_no_rows_and_damaged_json(spark: SparkSession):
     encoder = Encoder(INPUTS, 2, (0.0, 0.0), (1.0, 1.0))
     with pytest.raises(ArtefactError, match=r"features the model was trained on are missing: a. Train"):
