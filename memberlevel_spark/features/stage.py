@@ -12,6 +12,7 @@ from memberlevel_spark.features.assemble import build_member_features, build_mem
 from memberlevel_spark.features.catalogue import catalogue
 from memberlevel_spark.features.declare import declared_features, scalar_features, used_measures
 from memberlevel_spark.features.feature import Feature, check_published, digests
+from memberlevel_spark.features.sequence_stage import vocabulary_of, write_event_sequences
 from memberlevel_spark.features.tiles import build_member_days, is_tiled
 from memberlevel_spark.features.windows import WindowPlan, build_windows, days_since_epoch
 from memberlevel_spark.ingest.money import shop_digits
@@ -19,7 +20,7 @@ from memberlevel_spark.levels.points import points_of_event, with_categories
 from memberlevel_spark.levels.stage import level_rules, read_levels
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.schemas import MEASURES, MEMBER_DAYS, member_features_contract, member_sequences_contract
-from memberlevel_spark.tables import DAYS_STAMP
+from memberlevel_spark.tables import DAYS_STAMP, Written
 
 READ_STAMP = "events_version"
 EARN_STAMP = "earn"
@@ -109,37 +110,53 @@ def _plan(run: Run, dates: tuple[date, ...]) -> WindowPlan:
 
 
 def run_features(run: Run) -> StageResult:
-    """Write ``member_features`` and ``member_sequences`` for the run's as-of dates, silent members included."""
-    read = {name: run.tables.version(name) for name in ("members", "member_days", "member_levels")}
-    members, member_days = (run.tables.read(name, read[name]) for name in ("members", "member_days"))
-    member_levels = read_levels(run, read["member_levels"])
+    """Write ``member_features`` and the sequences for the run's as-of dates, silent members included.
+
+    Errors: DataQualityError for dates after the data, or when the tables do not hold the same members.
+    """
+    read = {name: run.tables.version(name) for name in _tables_read(run)}
+    frames = {name: run.tables.read(name, version) for name, version in read.items() if name != "member_levels"}
+    frames["member_levels"] = read_levels(run, read["member_levels"])
     dates = run.as_of_dates or run.config.timeline.as_of_dates
     _require_covered(run, dates)
-    rules, declared = level_rules(run), features_of(run)
-    _require_same_meaning(run, declared)
-    stamped = replace(run, tables=run.tables.with_stamp(**{MEANING_STAMP: digests(declared)}))
-    windows = build_windows(members, member_days, member_levels, _plan(run, dates)).persist()
-    try:
-        features = build_member_features(windows, declared, rules)
-        written = {
-            "member_features": stamped.write_dates(
-                member_features_contract(feature_fields(declared, rules)), features, dates
-            ),
-        }
-        weeks, measures = run.config.features.sequence_weeks, measures_of(run)
-        sequences = build_member_sequences(windows, measures, weeks)
-        written["member_sequences"] = stamped.write_dates(member_sequences_contract(measures), sequences, dates)
-    finally:
-        windows.unpersist()
+    vocabulary = vocabulary_of(run, frames)
+    written = _write_windows(run, frames, dates)
+    if run.config.features.sequence_events:
+        written["member_event_sequences"] = write_event_sequences(run, frames, vocabulary, dates=dates)
     rows = {name: commit.rows for name, commit in written.items()}
-    if rows["member_sequences"] != rows["member_features"]:
+    if len(set(rows.values())) > 1:
         raise DataQualityError(f"features and sequences differ in rows: {rows}. Run the stage levels, then features.")
     versions = {name: commit.version for name, commit in written.items()}
-    counts = RowCounts(_population(members, dates), rows["member_features"])
+    counts = RowCounts(_population(frames["members"], dates), rows["member_features"])
     page = run.shop_dir / "runs" / "features" / "catalogue.md"
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(catalogue(declared, scalar_features(rules)), encoding="utf-8")
+    page.write_text(catalogue(features_of(run), scalar_features(level_rules(run))), encoding="utf-8")
     return StageResult(counts, read, versions, f"{len(dates)} as-of dates, meaning of the features in {page}")
+
+
+def _tables_read(run: Run) -> tuple[str, ...]:
+    """A shop may have no products."""
+    of_events = ["events", *(["products"] if run.tables.exists("products") else [])]
+    return ("members", "member_days", "member_levels", *(of_events if run.config.features.sequence_events else []))
+
+
+def _write_windows(run: Run, frames: Mapping[str, DataFrame], dates: tuple[date, ...]) -> dict[str, Written]:
+    """Both tables that the window kernel makes in one pass."""
+    rules, declared, measures = level_rules(run), features_of(run), measures_of(run)
+    _require_same_meaning(run, declared)
+    stamped = replace(run, tables=run.tables.with_stamp(**{MEANING_STAMP: digests(declared)}))
+    windows = build_windows(frames["members"], frames["member_days"], frames["member_levels"], _plan(run, dates))
+    windows = windows.persist()
+    try:
+        features = build_member_features(windows, declared, rules)
+        sequences = build_member_sequences(windows, measures, run.config.features.sequence_weeks)
+        contract = member_features_contract(feature_fields(declared, rules))
+        return {
+            "member_features": stamped.write_dates(contract, features, dates),
+            "member_sequences": stamped.write_dates(member_sequences_contract(measures), sequences, dates),
+        }
+    finally:
+        windows.unpersist()
 
 
 def _require_same_meaning(run: Run, declared: Sequence[Feature]) -> None:

@@ -27,6 +27,7 @@ TABLES = (
     "member_levels",
     "member_features",
     "member_sequences",
+    "member_event_sequences",
     "member_labels",
     "examples",
     "member_scores",
