@@ -2,7 +2,7 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator, model_validator
@@ -102,7 +102,7 @@ class VocabularyConfig(Model):
 
 class FeaturesConfig(Model):
     """Measures of the daily tiles, windows of their sums and counts (days), further features, the days of holidays,
-    number of weekly tiles and of events in a sequence, product buckets, vocabularies."""
+    number of weekly tiles and of events in a sequence, product buckets, vocabularies, attributes of the profiles."""
 
     measures: tuple[str, ...] = Field(min_length=1)
     windows_days: tuple[int, ...] = Field(min_length=1)
@@ -113,6 +113,9 @@ class FeaturesConfig(Model):
     sequence_events: int = Field(default=0, ge=0, le=999)
     product_buckets: int = Field(default=1024, ge=1, le=1_000_000)
     vocabulary: VocabularyConfig = VocabularyConfig()
+    profile: dict[Annotated[str, Field(pattern=IDENTIFIER)], Literal["category", "number"]] = Field(
+        default_factory=dict
+    )
 
 
 class ExamplesConfig(Model):

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.cli import run_job
 from memberlevel_spark.features.meanings import AGGREGATES
+from memberlevel_spark.features.vocabulary import Vocabulary
 from tests.small_shop import BROKEN, NUM_MEMBERS
 
 pytestmark = pytest.mark.e2e
@@ -178,6 +179,43 @@ def test_a_date_whose_features_would_mean_something_else_is_refused(
     options = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}", "--as-of", "2024-10-26"]
     assert run_job("features", options) == 2
     assert "published features changed their meaning: spend_cents_trend_28d" in capsys.readouterr().err
+
+
+def test_sequences_and_profiles_of_the_shop_are_read_by_one_vocabulary(spark: SparkSession, shop: Path):
+    kept = json.loads((shop / "runs" / "features" / "vocabulary.json").read_text())
+    assert kept["fitted_through"] == "2024-08-03" and set(kept["entries"]["profile_city"]) == {"Ulm", "Kiel"}
+    assert kept["entries"]["event_category"] == kept["entries"]["event_channel"] == []  # the shop has neither
+    cities = table(spark, shop, "member_features").groupBy("profile_city").count().collect()
+    assert {row[0] for row in cities} == {2, 3}
+    rows = table(spark, shop, "member_event_sequences")
+    row = rows.agg(F.max("num_events"), F.min("num_events"), F.min(F.size("hour")), F.max(F.size("hour"))).first()
+    assert row is not None and tuple(row) == (8, 0, 8, 8)
+    assert rows.count() == table(spark, shop, "member_features").count()
+    encoder = json.loads((shop / "runs" / "examples" / "encoder.json").read_text())["encoder"]
+    assert "profile_city" in encoder
+
+
+def test_single_dates_are_refused_when_their_numbers_would_mean_something_else(
+    shop: Path, small_shop: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = shop / "runs" / "features" / "vocabulary.json"
+    good = path.read_text()
+    arguments = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}", "--as-of", "2024-10-26"]
+    try:
+        assert run_job("features", [*arguments, "--set", "features.sequence_events=9"]) == 4
+        assert "sequences of the table mean something else: num_events 8 there, 9 here" in capsys.readouterr().err
+        other = Vocabulary.from_json(good)
+        path.write_text(replace(other, entries={**other.entries, "profile_city": ("Oslo",)}).to_json())
+        assert run_job("features", arguments) == 4
+        assert f"mean something else: vocabulary {other.version} there, v" in capsys.readouterr().err
+        path.write_text(replace(other, entries={}).to_json())
+        assert run_job("features", arguments) == 4
+        assert "the vocabulary lacks columns of this configuration: event_category" in capsys.readouterr().err
+        path.unlink()
+        assert run_job("features", arguments) == 4
+        assert "the vocabulary of the features is missing" in capsys.readouterr().err
+    finally:
+        path.write_text(good)
 
 
 def test_the_pandas_udf_gives_the_same_scores(spark: SparkSession, shop: Path, small_shop: Path):
