@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from tests.bench import cleaning, features, feed, scoring
+from tests.bench import cleaning, features, feed, scoring, sequences
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -49,6 +49,7 @@ PARTS: dict[str, Callable[[Path], dict[str, tuple[float, str, str]]]] = {
     "feed": feed.measure,
     "scoring": lambda _: scoring.measure(_session()),
     "features": lambda _: features.measure(_session()),
+    "sequences": lambda scratch: sequences.measure(_session(), scratch),
 }
 
 
