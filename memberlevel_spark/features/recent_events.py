@@ -46,14 +46,14 @@ def build_recent_events(events: DataFrame, plan: SequencePlan, products: DataFra
     ``amount_log`` is the signed log1p of net_cents; ``hour`` (1 to 24) and ``weekday`` (1 for Monday) are those of the
     business zone; ``product_bucket`` is 0 without a product; ``category`` and ``channel`` are text, null where unknown.
     """
-    stretch = sum((F.col("day") > F.lit(day)).cast("int") for day in plan.as_of_dates[:-1])
+    stretch = sum(((F.col("day") > F.lit(day)).cast("int") for day in plan.as_of_dates[:-1]), F.lit(0))
     newest = W.Window.partitionBy("member_id", "stretch").orderBy(
         F.col("day").desc(), F.col("event_ts").desc(), F.col("event_id").desc()
     )
     names = ("member_id", "day", "event_ts", "event_id", "event_type", "net_cents", "product_id", "channel")
     capped = (
         events.where(is_tiled() & (F.col("day") <= F.lit(plan.as_of_dates[-1])))
-        .select(*names, (F.lit(0) + stretch).alias("stretch"))
+        .select(*names, stretch.alias("stretch"))
         .withColumn("place", F.row_number().over(newest))
         .where(F.col("place") <= plan.num_events + 1)
     )

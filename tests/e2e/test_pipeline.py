@@ -12,7 +12,6 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.cli import run_job
 from memberlevel_spark.features.meanings import AGGREGATES
-from memberlevel_spark.features.vocabulary import Vocabulary
 from tests.small_shop import BROKEN, NUM_MEMBERS
 
 pytestmark = pytest.mark.e2e
@@ -193,29 +192,6 @@ def test_sequences_and_profiles_of_the_shop_are_read_by_one_vocabulary(spark: Sp
     assert rows.count() == table(spark, shop, "member_features").count()
     encoder = json.loads((shop / "runs" / "examples" / "encoder.json").read_text())["encoder"]
     assert "profile_city" in encoder
-
-
-def test_single_dates_are_refused_when_their_numbers_would_mean_something_else(
-    shop: Path, small_shop: Path, capsys: pytest.CaptureFixture[str]
-):
-    path = shop / "runs" / "features" / "vocabulary.json"
-    good = path.read_text()
-    arguments = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}", "--as-of", "2024-10-26"]
-    try:
-        assert run_job("features", [*arguments, "--set", "features.sequence_events=9"]) == 4
-        assert "sequences of the table mean something else: num_events 8 there, 9 here" in capsys.readouterr().err
-        other = Vocabulary.from_json(good)
-        path.write_text(replace(other, entries={**other.entries, "profile_city": ("Oslo",)}).to_json())
-        assert run_job("features", arguments) == 4
-        assert f"mean something else: vocabulary {other.version} there, v" in capsys.readouterr().err
-        path.write_text(replace(other, entries={}).to_json())
-        assert run_job("features", arguments) == 4
-        assert "the vocabulary lacks columns of this configuration: event_category" in capsys.readouterr().err
-        path.unlink()
-        assert run_job("features", arguments) == 4
-        assert "the vocabulary of the features is missing" in capsys.readouterr().err
-    finally:
-        path.write_text(good)
 
 
 def test_the_pandas_udf_gives_the_same_scores(spark: SparkSession, shop: Path, small_shop: Path):
