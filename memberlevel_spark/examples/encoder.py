@@ -6,9 +6,12 @@ a signed log1p, are standardised and clipped; the level held now is one-hot. A n
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -17,6 +20,9 @@ from memberlevel_spark.errors import ArtefactError, first_five
 CLIP = 5.0
 # Fitting sums integers, so that the result does not depend on the order in which partitions arrive.
 FIXED_POINT = 1_000_000
+# So many squares of a fixed-point logarithm, at most 4.4e7 of a 64-bit number, add up within 64 bits.
+ROWS_PER_SUM = 4096
+PARTIAL_SUMS = "num_rows bigint, totals array<string>, squares array<string>"
 
 
 @dataclass(frozen=True)
@@ -64,23 +70,16 @@ class Encoder:
     @classmethod
     def fit(cls, training_rows: DataFrame, inputs: Sequence[Input], num_levels: int) -> "Encoder":
         """Measure mean and standard deviation of each input; an input that never varies gets deviation 1."""
-        fixed = F.transform(_raw(inputs), lambda x: F.round(_signed_log(x) * FIXED_POINT).cast("decimal(18,0)"))
-        exploded = training_rows.select(F.posexplode(fixed).alias("position", "value"))
-        sums = exploded.groupBy("position").agg(
-            F.count("*").alias("n"),
-            F.sum("value").cast("string").alias("total"),
-            F.sum((F.col("value") * F.col("value")).cast("decimal(38,0)")).cast("string").alias("squares"),
-        )
-        moments = {
-            row["position"]: _mean_and_deviation(row["n"], int(row["total"]), int(row["squares"]))
-            for row in sums.collect()
-        }
-        if not moments:
+        fixed = F.transform(_raw(inputs), lambda x: F.round(_signed_log(x) * FIXED_POINT).cast("bigint"))
+        parts = training_rows.select(fixed.alias("fixed")).mapInArrow(_partial_sums, PARTIAL_SUMS).collect()
+        num_rows = sum(part["num_rows"] for part in parts)
+        if not num_rows:
             raise ArtefactError(
                 "there are no training rows to fit the encoder on. Check timeline.train and the labels."
             )
-        ordered = [moments[position] for position in range(len(inputs))]
-        return cls(tuple(inputs), num_levels, tuple(m for m, _ in ordered), tuple(d for _, d in ordered))
+        totals, squares = (_added_up([part[name] for part in parts]) for name in ("totals", "squares"))
+        moments = [_mean_and_deviation(num_rows, *sums) for sums in zip(totals, squares, strict=True)]
+        return cls(tuple(inputs), num_levels, tuple(m for m, _ in moments), tuple(d for _, d in moments))
 
     def encode(self) -> Column:
         """The encoded features as array<float> without nulls, for rows that have the input columns and level_now."""
@@ -141,6 +140,29 @@ def _signed_log(x: Column) -> Column:
 
 def _doubles(values: Sequence[float]) -> Column:
     return F.array(*[F.lit(float(value)) for value in values])
+
+
+def _partial_sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Per task: its rows, and the sums of each input and of its square, as text since they pass 64 bits."""
+    num_rows = 0
+    totals: Any = 0
+    squares: Any = 0
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        fixed = batch.column("fixed").flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
+        for start in range(0, batch.num_rows, ROWS_PER_SUM):
+            rows = fixed[start : start + ROWS_PER_SUM]
+            totals = totals + rows.sum(axis=0).astype(object)
+            squares = squares + np.square(rows).sum(axis=0).astype(object)
+        num_rows += batch.num_rows
+    if num_rows:
+        sums = [pa.array([[str(number) for number in each]]) for each in (totals, squares)]
+        yield pa.record_batch([pa.array([num_rows]), *sums], names=["num_rows", "totals", "squares"])
+
+
+def _added_up(parts: Sequence[Sequence[str]]) -> list[int]:
+    return [sum(int(number) for number in numbers) for numbers in zip(*parts, strict=True)]
 
 
 def _mean_and_deviation(count: int, total: int, squares: int) -> tuple[float, float]:

@@ -25,6 +25,8 @@ from memberlevel_spark.levels.batches import flat, member_index
 
 # Raised when the same profiles would give other values.
 VERSION = 1
+# The encoder sums squares of logarithms as integers; those of 64-bit numbers fit, those of any double do not.
+NO_NUMBER = 2.0**63
 NEVER_ENDS = 2**31 - 1
 FROM, UNTIL = "profile_from", "profile_until"
 
@@ -56,7 +58,7 @@ class ProfileFeature:
     def meaning(self) -> str:
         """One sentence."""
         if self.kind == "number":
-            return f"{self.attribute} of the profile valid on the as-of date; null without one, or when no number"
+            return f"{self.attribute} of the profile valid on the as-of date; null without one, or when no number below 2^63"
         return f"{self.attribute} of that profile: 0 without one, 1 for others, from 2 on {', '.join(self.entries)}"
 
     @property
@@ -126,4 +128,4 @@ def _value(feature: ProfileFeature) -> Column:
     if feature.kind == "category":
         return text
     number = text.try_cast("double")
-    return F.when(F.abs(number) < float("inf"), number)
+    return F.when(F.abs(number) < NO_NUMBER, number)

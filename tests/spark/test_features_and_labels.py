@@ -126,11 +126,13 @@ def test_a_profile_counts_from_its_first_day_to_the_day_before_the_next(spark: S
         spark,
         ("moved", -9, 0, {"city": "Ulm", "size": "1.5"}),
         ("moved", 0, None, {"city": "Kiel", "size": "NaN"}),
-        ("moves later", -9, 1, {"city": "Oslo", "size": "many"}),
+        ("moves later", -9, 1, {"city": "Oslo", "size": "1e300"}),
         ("moves later", 1, None, {"city": "Ulm", "size": "2"}),
         ("two at once", -9, None, {"city": "Ulm", "size": "3"}),
         ("two at once", -5, None, {"city": "Kiel"}),
         ("ended", -9, -1, {"city": "Ulm", "size": "4"}),
+        ("in words", -9, None, {"size": "many"}),
+        ("negative", -9, None, {"size": "-1.5"}),
     )
     tiles = member_days(spark, ("ended", 0, 5))
     plan = WindowPlan(MEASURES, days_since_epoch([AS_OF]), DECLARED, 2, RULES, 4, profile=PROFILE)
@@ -143,6 +145,8 @@ def test_a_profile_counts_from_its_first_day_to_the_day_before_the_next(spark: S
         "moves later": (1, None, 0),
         "two at once": (3, None, 0),
         "ended": (0, None, 5),
+        "in words": (0, None, 0),
+        "negative": (0, -1.5, 0),
     }
 
 
@@ -216,6 +220,15 @@ def test_the_fit_does_not_depend_on_partitions_and_json_keeps_it(spark: SparkSes
     rows = spark.range(2000).select((F.col("id") * 7919 % 1013).alias("x"), F.array("id").alias("a"))
     one, many = (Encoder.fit(rows.repartition(n), INPUTS, 2) for n in (1, 7))
     assert one == many == Encoder.from_json(one.to_json())
+
+
+def test_sums_of_the_largest_values_pass_64_bits_exactly(spark: SparkSession):
+    largest, num_rows = 2**63 - 1, 9000
+    rows = spark.range(num_rows).select(F.lit(largest).alias("x"), F.array(F.col("id") % 2).alias("a")).coalesce(1)
+    encoder = Encoder.fit(rows, INPUTS, 2)
+    assert encoder.means[0] == pytest.approx(math.log1p(largest), abs=1e-6)
+    # The square's sum is exact, so a constant has no variance at all: it gets deviation 1.
+    assert encoder.deviations == (1.0, pytest.approx(math.log(2) / 2, abs=1e-6))
 
 
 def test_an_encoder_refuses_rows_without_its_columns_no_rows_and_damaged_json(spark: SparkSession):

@@ -58,7 +58,10 @@ def test_the_digest_of_a_category_is_that_of_its_entries_in_their_order():
 def test_the_catalogue_says_what_each_index_is():
     page = catalogue((), profile=(ProfileFeature("city", "category", ("Ulm",)), ProfileFeature("age", "number")))
     assert "| `profile_city` | city of that profile: 0 without one, 1 for others, from 2 on Ulm |" in page
-    assert "| `profile_age` | age of the profile valid on the as-of date; null without one, or when no number |" in page
+    assert (
+        "| `profile_age` | age of the profile valid on the as-of date; null without one, or when no number below 2^63 |"
+        in page
+    )
 
 
 @pytest.mark.parametrize("profile", [{"city": "text"}, {"Home City": "category"}])
