@@ -58,7 +58,8 @@ class ProfileFeature:
     def meaning(self) -> str:
         """One sentence."""
         if self.kind == "number":
-            return f"{self.attribute} of the profile valid on the as-of date; null without one, or when no number below 2^63"
+            of_day = "of the profile valid on the as-of date"
+            return f"{self.attribute} {of_day}; null without one, or when no number below 2^63"
         return f"{self.attribute} of that profile: 0 without one, 1 for others, from 2 on {', '.join(self.entries)}"
 
     @property
