@@ -6,7 +6,7 @@ a signed log1p, are standardised and clipped; the level held now is one-hot. A n
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,21 +30,29 @@ PARTIAL_SUMS = "num_rows bigint, totals array<string>, squares array<string>"
 
 @dataclass(frozen=True)
 class Input:
-    """One number the encoder reads: a column, or element ``index`` of an array column."""
+    """One number the encoder reads: a column, element ``index`` of an array column, or whether a column ``equals``.
+
+    ``meaning`` is the digest of a column whose values mean nothing without it, such as the indices of a vocabulary.
+    """
 
     column: str
     index: int | None = None
     when_null: int = 0
+    equals: int | None = None
+    meaning: str | None = None
 
     @property
     def name(self) -> str:
-        """The column's name, with the element's index for an array."""
+        """The column's name, with the element's index for an array, or with the value it is compared with."""
+        if self.equals is not None:
+            return f"{self.column}_is_{self.equals}"
         return self.column if self.index is None else f"{self.column}_{self.index}"
 
     @property
     def value(self) -> Column:
         """The number as double, never null."""
         element = F.col(self.column) if self.index is None else F.col(self.column)[self.index]
+        element = element if self.equals is None else element == self.equals
         return F.coalesce(element.cast("double"), F.lit(float(self.when_null)))
 
 
@@ -113,6 +121,18 @@ class Encoder:
             raise ArtefactError(
                 f"features the model was trained on are missing: {first_five(missing)}. Train a model on the present"
                 " declarations, or run features with the declarations of the model."
+            )
+
+    def require_meaning(self, published: Mapping[str, str]) -> None:
+        """``published``: digest of each column by its name.
+
+        Errors: ArtefactError when a column has its name and another meaning than the encoder was fitted on.
+        """
+        wrong = {i.column for i in self.inputs if i.meaning is not None and published.get(i.column) != i.meaning}
+        if wrong:
+            raise ArtefactError(
+                f"features mean something else than the model was trained on: {first_five(wrong)}. Train a model on"
+                " the present features, or make them again with the vocabulary of the model."
             )
 
 

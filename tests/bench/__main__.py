@@ -14,7 +14,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from memberlevel_spark.session import DELTA_SETTINGS, JVM_FLAGS
-from tests.bench import cleaning, engine, features, feed, scoring
+from tests.bench import cleaning, engine, features, feed, scoring, sequences
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -54,6 +54,7 @@ PARTS: dict[str, Callable[[Path], dict[str, tuple[float, str, str]]]] = {
     "scoring": lambda _: scoring.measure(_session()),
     "features": lambda _: features.measure(_session()),
     "engine": lambda scratch: engine.measure(_session(), scratch),
+    "sequences": lambda scratch: sequences.measure(_session(), scratch),
 }
 
 
