@@ -30,7 +30,8 @@ from memberlevel_spark.features.futures import Cut
 from memberlevel_spark.features.leakage import Pipeline, known_rows, leakage_check, leaks_by
 from memberlevel_spark.features.point_in_time import Sources, build_levels, build_point_in_time, build_tiles
 from memberlevel_spark.features.vocabulary import Vocabulary
-from memberlevel_spark.features.vocabulary_stage import build_vocabulary, fitted_vocabulary
+from memberlevel_spark.features.vocabulary_entries import build_vocabulary
+from memberlevel_spark.features.vocabulary_stage import fitted_vocabulary
 from memberlevel_spark.run import RowCounts, Run, StageResult
 
 OUTCOMES = ("moved_up", "moved_down", "bought")
@@ -48,8 +49,9 @@ def run_leakage_check(run: Run) -> StageResult:
     read = {name: run.tables.version(name) for name in names}
     silver = {name: run.tables.read(name, version) for name, version in read.items()}
     sources = sampled(Sources(**silver), config.leakage.sample_members)
-    pipeline = pipeline_of(config, dates, fitted_vocabulary(sources.frames, config))
+    pipeline = FeaturePipeline(config, dates, fitted_vocabulary(sources.frames, config))
     expected = known_rows(pipeline(sources)).persist()
+    expected.count()  # now, while its parts are kept
     try:
         checks = [
             *_future_checks(pipeline, expected, sources=sources, config=config, dates=dates),
@@ -57,6 +59,7 @@ def run_leakage_check(run: Run) -> StageResult:
         ]
         failed = [message for name, check in checks if (message := _failure(name, check))]
     finally:
+        pipeline.release()
         for frame in (expected, sources.events, sources.members):
             frame.unpersist()
     if failed:
@@ -84,22 +87,38 @@ def sampled(sources: Sources, num_members: int) -> Sources:
     return Sources(events.persist(), members.persist(), sources.products)
 
 
-def pipeline_of(config: Config, dates: Sequence[date], vocabulary: Vocabulary | None = None) -> Pipeline:
+class FeaturePipeline:
     """From silver to the frames that are checked; a further one is one more entry.
 
     The vocabulary is one of them, known on the last training date. The numbers of the others are by the one given: a
-    date before that day could not have its own.
+    date before that day could not have its own. What is read more than once is persisted until the next run, or
+    ``release``.
     """
 
-    def pipeline(sources: Sources) -> dict[str, DataFrame]:
-        frames = build_point_in_time(sources, config, dates=dates, vocabulary=vocabulary)
-        entries = build_vocabulary(sources.frames, config)
+    def __init__(self, config: Config, dates: Sequence[date], vocabulary: Vocabulary | None = None) -> None:
+        self.config, self.dates, self.vocabulary = config, tuple(dates), vocabulary
+        self._kept: list[DataFrame] = []
+
+    def __call__(self, sources: Sources) -> Mapping[str, DataFrame]:
+        """Named frames of all dates."""
+        self.release()
+        frames = build_point_in_time(
+            sources, self.config, dates=self.dates, vocabulary=self.vocabulary, keep=self._keep
+        )
+        entries = build_vocabulary(sources.frames, self.config)
         if entries is not None:
-            through = F.lit(max(config.timeline.split.train))
+            through = F.lit(max(self.config.timeline.split.train))
             frames["vocabulary"] = entries.withColumn("known_from_date", through)
         return frames
 
-    return pipeline
+    def release(self) -> None:
+        """Give back the memory."""
+        while self._kept:
+            self._kept.pop().unpersist()
+
+    def _keep(self, frame: DataFrame) -> DataFrame:
+        self._kept.append(frame.persist())
+        return frame
 
 
 def cut_of(config: Config, as_of: date) -> Cut:
@@ -146,7 +165,11 @@ def _future_checks(
         return f"{leakage_check(pipeline, cut_of(config, day), sources=sources, expected=expected):,} rows the same"
 
     def probe(day: date) -> str:
-        return future_label_probe(pipeline_of(config, [day]), cut_of(config, day), sources=sources, config=config)
+        alone = FeaturePipeline(config, [day])
+        try:
+            return future_label_probe(alone, cut_of(config, day), sources=sources, config=config)
+        finally:
+            alone.release()
 
     timeline = config.timeline
     labelled = [day for day in dates if timeline.label.label_date(day) <= timeline.data_through]

@@ -61,13 +61,20 @@ def leakage_check(pipeline: Pipeline, cut: Cut, *, sources: Sources, expected: D
 
 def leaks_by(future: str, pipeline: Pipeline, cut: Cut, *, sources: Sources, expected: DataFrame) -> list[Leak]:
     """What one other future changes in the ``MAX_ROWS`` first rows that it changes; empty when there is no leak."""
-    found = known_rows(pipeline(FUTURES[future](sources, cut)))
+    other = FUTURES[future](sources, cut)
+    # Read several times by one pipeline, and a long plan of their own.
+    kept = [frame.persist() for frame in (other.events, other.members)]
+    found = known_rows(pipeline(other))
     # Both ways, and with multiplicity: a row that is gone, is new, or is there twice differs too.
     both = expected.withColumn("side", F.lit(1)).unionAll(found.withColumn("side", F.lit(-1)))
     by_content = both.where(F.col("known_on") <= F.lit(cut.as_of)).groupBy("frame", "key", "content")
     unequal = by_content.agg(F.sum("side").alias("side")).where(F.col("side") != 0)
-    rows = unequal.orderBy("frame", "key", "side").limit(2 * MAX_ROWS).collect()
-    return [Leak(frame, column, key, future) for (frame, key), pair in _pairs(rows) for column in _columns(pair)]
+    try:
+        rows = unequal.orderBy("frame", "key", "side").limit(2 * MAX_ROWS).collect()
+    finally:
+        for frame in kept:
+            frame.unpersist()
+    return [Leak(name, column, key, future) for (name, key), pair in _pairs(rows) for column in _columns(pair)]
 
 
 def known_rows(frames: Mapping[str, DataFrame]) -> DataFrame:

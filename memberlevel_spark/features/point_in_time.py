@@ -4,7 +4,7 @@ In: ``events``, ``members`` and ``products`` of silver. Out: named frames, of wh
 depend on nothing that the shop came to know after that date. The stages use the parts, ``leakage.py`` the whole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -40,6 +40,11 @@ class Sources:
     def frames(self) -> dict[str, DataFrame]:
         """Those that are there, by name."""
         return {name: frame for name, frame in vars(self).items() if frame is not None}
+
+
+def as_it_is(frame: DataFrame) -> DataFrame:
+    """The frame, not kept."""
+    return frame
 
 
 def configured_rules(config: Config) -> LevelRules:
@@ -99,18 +104,24 @@ def build_feature_tables(
 
 
 def build_point_in_time(
-    sources: Sources, config: Config, *, dates: Sequence[date], vocabulary: Vocabulary | None = None
+    sources: Sources,
+    config: Config,
+    *,
+    dates: Sequence[date],
+    vocabulary: Vocabulary | None = None,
+    keep: Callable[[DataFrame], DataFrame] = as_it_is,
 ) -> dict[str, DataFrame]:
     """Every frame that features are read from, for some as-of dates, as the stages make them from silver.
 
     Levels are replayed through ``timeline.data_through``, so that later stretches are there to be ignored. With a
-    vocabulary, by which categories are numbers, profile features and event sequences are among them.
+    vocabulary, by which categories are numbers, profile features and event sequences are among them. ``keep`` is
+    done to the two frames that are read more than once, where a stage would have a table: a caller may persist them.
     """
     profile = profile_features(config.features.profile, vocabulary) if vocabulary else ()
-    member_days = build_tiles(sources.events, sources.products, config)
+    member_days = keep(build_tiles(sources.events, sources.products, config))
     member_levels = build_levels(sources.members, member_days, config)
     plan = window_plan(config, dates, profile=profile)
-    windows = build_windows(sources.members, member_days, member_levels, plan)
+    windows = keep(build_windows(sources.members, member_days, member_levels, plan))
     frames = build_feature_tables(windows, config, profile=profile)
     if vocabulary and config.features.sequence_events:
         sequences = SequencePlan.of(config, vocabulary, dates)
