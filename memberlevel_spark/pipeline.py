@@ -57,10 +57,10 @@ STAGES = (
     ),
     Stage(
         "features",
-        "point-in-time features and weekly sequences",
+        "point-in-time features, weekly and event sequences",
         "member, as_of_date",
-        ("members", "member_days", "member_levels"),
-        ("member_features", "member_sequences"),
+        ("members", "member_days", "member_levels", "events", "products"),
+        ("member_features", "member_sequences", "member_event_sequences"),
         "features.stage:run_features",
         dated=True,
     ),

@@ -224,6 +224,33 @@ MEMBER_LABELS = TableContract(
     prune_by=("as_of_date",),
 )
 
+# What is known of each event of a sequence, and its type; 0 is padding. One array of each, all of one length.
+EVENT_ARRAYS = {
+    "event_type": INT,
+    "age_seconds": LONG,
+    "gap_seconds": LONG,
+    "amount_log": T.FloatType(),
+    "hour": INT,
+    "weekday": INT,
+    "category": INT,
+    "channel": INT,
+    "product_bucket": INT,
+}
+
+MEMBER_EVENT_SEQUENCES = TableContract(
+    name="member_event_sequences",
+    key=("member_id", "as_of_date"),
+    schema=T.StructType(
+        [
+            required("member_id", STRING),
+            required("as_of_date", DATE),
+            required("num_events", INT),
+            *(required(name, T.ArrayType(kind, containsNull=False)) for name, kind in EVENT_ARRAYS.items()),
+        ]
+    ),
+    prune_by=("as_of_date",),
+)
+
 EXAMPLES = TableContract(
     name="examples",
     key=("member_id", "as_of_date"),

@@ -8,7 +8,8 @@ looks at ``(as_of + g, as_of + g + H]``. Features and labels therefore never sha
 from calendar import monthrange
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from memberlevel_spark.errors import ConfigError, LeakageError, first_five
 
@@ -43,6 +44,11 @@ def day_number(day: date) -> int:
 def date_of(number: int) -> date:
     """The date of a day number."""
     return EPOCH + timedelta(days=number)
+
+
+def day_end_second(day: date, zone: str) -> int:
+    """The instant at which a business day of a zone is over, in seconds since 1970-01-01 UTC."""
+    return int(datetime.combine(day + ONE_DAY, time.min, ZoneInfo(zone)).timestamp())
 
 
 def period_start(day: date, period: str, later: int = 0) -> date:

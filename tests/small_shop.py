@@ -66,6 +66,8 @@ levels:
 features:
   windows_days: [7, 28, 91]
   sequence_weeks: 4
+  sequence_events: 8
+  profile: {{city: category}}
   holidays: [2024-05-01, 2024-12-25]
   more:
     - {{measure: spend_cents, aggregate: trend, window_days: 28}}

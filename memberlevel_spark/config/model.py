@@ -2,7 +2,7 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator, model_validator
@@ -101,15 +101,29 @@ class MoreFeature(Model):
     over_days: int | None = None
 
 
+class VocabularyConfig(Model):
+    """Which texts get an index of their own: met at least ``min_count`` times, at most ``max_entries`` a column."""
+
+    min_count: int = Field(default=10, ge=1)
+    max_entries: int = Field(default=200, ge=1, le=100_000)
+
+
 class FeaturesConfig(Model):
     """Measures of the daily tiles, windows of their sums and counts (days), further features, the days of holidays,
-    number of weekly tiles in a sequence."""
+    number of weekly tiles and of events in a sequence, product buckets, vocabularies, attributes of the profiles."""
 
     measures: tuple[str, ...] = Field(min_length=1)
     windows_days: tuple[int, ...] = Field(min_length=1)
     more: tuple[MoreFeature, ...] = ()
     holidays: tuple[date, ...] = ()
     sequence_weeks: int = Field(ge=1)
+    # Spark drops rows before the shuffle only up to 1000 a group, one of which is the event before the oldest.
+    sequence_events: int = Field(default=0, ge=0, le=999)
+    product_buckets: int = Field(default=1024, ge=1, le=1_000_000)
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    profile: dict[Annotated[str, Field(pattern=IDENTIFIER)], Literal["category", "number"]] = Field(
+        default_factory=dict
+    )
 
 
 class ExamplesConfig(Model):

@@ -29,6 +29,9 @@ from memberlevel_spark.examples.stage import load_encoder
 from memberlevel_spark.features.futures import Cut
 from memberlevel_spark.features.leakage import Pipeline, leakage_check, leaks_by, rows_as_told
 from memberlevel_spark.features.point_in_time import Sources, build_levels, build_point_in_time, build_tiles
+from memberlevel_spark.features.vocabulary import Vocabulary
+from memberlevel_spark.features.vocabulary_entries import build_vocabulary
+from memberlevel_spark.features.vocabulary_stage import fitted_vocabulary
 from memberlevel_spark.run import RowCounts, Run, StageResult
 
 OUTCOMES = ("moved_up", "moved_down", "bought")
@@ -46,7 +49,7 @@ def run_leakage_check(run: Run) -> StageResult:
     read = {name: run.tables.version(name) for name in names}
     silver = {name: run.tables.read(name, version) for name, version in read.items()}
     sources = sampled(Sources(**silver), config.leakage.sample_members)
-    pipeline = FeaturePipeline(config, dates)
+    pipeline = FeaturePipeline(config, dates, fitted_vocabulary(sources.frames, config))
     try:
         with rows_as_told(pipeline, sources) as expected:
             checks = [
@@ -86,16 +89,26 @@ def sampled(sources: Sources, num_members: int) -> Sources:
 class FeaturePipeline:
     """From silver to the frames that are checked; a further one is one more entry.
 
-    What is read more than once is persisted until the next run, or ``release``.
+    The vocabulary is one of them, known on the last training date. The numbers of the others are by the one given: a
+    date before that day could not have its own. What is read more than once is persisted until the next run, or
+    ``release``.
     """
 
-    def __init__(self, config: Config, dates: Sequence[date]) -> None:
-        self.config, self.dates, self._kept = config, tuple(dates), list[DataFrame]()
+    def __init__(self, config: Config, dates: Sequence[date], vocabulary: Vocabulary | None = None) -> None:
+        self.config, self.dates, self.vocabulary = config, tuple(dates), vocabulary
+        self._kept: list[DataFrame] = []
 
     def __call__(self, sources: Sources) -> Mapping[str, DataFrame]:
         """Named frames of all dates."""
         self.release()
-        return {**build_point_in_time(sources, self.config, dates=self.dates, keep=self._keep)}
+        frames = build_point_in_time(
+            sources, self.config, dates=self.dates, vocabulary=self.vocabulary, keep=self._keep
+        )
+        entries = build_vocabulary(sources.frames, self.config)
+        if entries is not None:
+            through = F.lit(max(self.config.timeline.split.train))
+            frames["vocabulary"] = entries.withColumn("known_from_date", through)
+        return frames
 
     def release(self) -> None:
         """Give back the memory."""

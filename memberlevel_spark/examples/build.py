@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from memberlevel_spark.examples.encoder import Encoder, Input
 from memberlevel_spark.features.declare import scalar_features
 from memberlevel_spark.features.feature import Feature
+from memberlevel_spark.features.profiles import ProfileFeature
 from memberlevel_spark.levels.rules import LevelRules
 from memberlevel_spark.schemas import EXAMPLES
 from memberlevel_spark.timeline import Split
@@ -20,13 +21,28 @@ KEY = ["member_id", "as_of_date"]
 
 
 def model_inputs(
-    declared: Sequence[Feature], rules: LevelRules, measures: Sequence[str], num_weeks: int
+    declared: Sequence[Feature],
+    rules: LevelRules,
+    measures: Sequence[str],
+    num_weeks: int,
+    *,
+    profile: Sequence[ProfileFeature] = (),
 ) -> tuple[Input, ...]:
-    """Everything the model reads, in order: features of tiles, scalars, and the weekly sums of every measure."""
+    """Everything the model reads, in order: features of tiles, of profiles, scalars, weekly sums of every measure.
+
+    A number of a profile is read as it is, a category as one input per entry of its vocabulary and one for others.
+    """
     tiles = [Input(feature.name, when_null=feature.when_null) for feature in declared]
     scalars = [Input(feature.name) for feature in scalar_features(rules)]
     weekly = [Input(f"weekly_{measure}", week) for measure in measures for week in range(num_weeks)]
-    return (*tiles, *scalars, *weekly)
+    profiles = [item for feature in profile for item in _profile_inputs(feature)]
+    return (*tiles, *profiles, *scalars, *weekly)
+
+
+def _profile_inputs(feature: ProfileFeature) -> list[Input]:
+    if feature.kind == "number":
+        return [Input(feature.name, meaning=feature.digest)]
+    return [Input(feature.name, equals=index, meaning=feature.digest) for index in feature.indices]
 
 
 def join_features(features: DataFrame, sequences: DataFrame) -> DataFrame:

@@ -1,7 +1,7 @@
 """Named feature and sequence columns.
 
 In: the kernel's rows (``windows.py``). Out: ``member_features`` and ``member_sequences``, one row per member and as-of
-date. Declared features are null where their declaration says so; nothing else is ever null.
+date. Declared features and numbers of profiles are null where their declaration says so; nothing else is ever null.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ from pyspark.sql import types as T
 
 from memberlevel_spark.features.declare import to_level_features
 from memberlevel_spark.features.feature import Feature
-from memberlevel_spark.features.windows import of_type, standing_names
+from memberlevel_spark.features.profiles import ProfileFeature
+from memberlevel_spark.features.windows import names_of_type, standing_names
 from memberlevel_spark.levels.rules import LevelRules
 from memberlevel_spark.schemas import DOUBLE, INT, LONG, optional, required
 
@@ -21,10 +22,13 @@ NUM_LEVEL_FACTS = 7
 SPARK_TYPES = {"long": LONG, "double": DOUBLE}
 
 
-def feature_fields(declared: Sequence[Feature], rules: LevelRules) -> list[T.StructField]:
+def feature_fields(
+    declared: Sequence[Feature], rules: LevelRules, *, profile: Sequence[ProfileFeature] = ()
+) -> list[T.StructField]:
     """The columns of ``member_features`` after its key, in order."""
     return [
         *[(optional if f.nullable else required)(f.name, SPARK_TYPES[f.kind.dtype]) for f in declared],
+        *[(optional if f.nullable else required)(f.name, SPARK_TYPES[f.dtype]) for f in profile],
         *[required(name, INT) for name in ("tenure_days", *standing_names(rules)[:NUM_LEVEL_FACTS])],
         *[required(name, LONG) for name in standing_names(rules)[NUM_LEVEL_FACTS:]],
         *[required(name, LONG) for name, _, _ in to_level_features(rules)],
@@ -32,12 +36,14 @@ def feature_fields(declared: Sequence[Feature], rules: LevelRules) -> list[T.Str
     ]
 
 
-def build_member_features(windows: DataFrame, declared: Sequence[Feature], rules: LevelRules) -> DataFrame:
+def build_member_features(
+    windows: DataFrame, declared: Sequence[Feature], rules: LevelRules, *, profile: Sequence[ProfileFeature] = ()
+) -> DataFrame:
     """Name the kernel's values by the declarations and add tenure and the distance to each higher level."""
     elements = {
-        feature.name: F.col(f"{kind}s")[number]
+        name: F.col(f"{kind}s")[number]
         for kind in SPARK_TYPES
-        for number, feature in enumerate(of_type(declared, kind))
+        for number, name in enumerate(names_of_type(declared, profile, kind))
     }
     standing = {name: F.col("standing")[number] for number, name in enumerate(standing_names(rules))}
     columns: dict[str, Column] = {
@@ -47,7 +53,8 @@ def build_member_features(windows: DataFrame, declared: Sequence[Feature], rules
         **{name: _missing(standing[have], needed) for name, have, needed in to_level_features(rules)},
         **{f"to_keep_{metric}": _to_keep(standing, metric, rules) for metric in rules.metrics},
     }
-    named = [columns[field.name].cast(field.dataType).alias(field.name) for field in feature_fields(declared, rules)]
+    fields = feature_fields(declared, rules, profile=profile)
+    named = [columns[field.name].cast(field.dataType).alias(field.name) for field in fields]
     return windows.select("member_id", F.date_from_unix_date("as_of_day").alias("as_of_date"), *named)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Protocol
 
 from memberlevel_spark.features.declare import ScalarFeature
 from memberlevel_spark.features.feature import Feature
@@ -9,20 +10,41 @@ from memberlevel_spark.features.feature import Feature
 HEAD = "| feature | meaning | unit | window | when null |\n|---|---|---|---|---|"
 
 
-def catalogue(declared: Sequence[Feature], others: Sequence[ScalarFeature] = ()) -> str:
+class Described(Protocol):
+    """A column and one sentence about it."""
+
+    @property
+    def name(self) -> str:
+        """The column."""
+
+    @property
+    def meaning(self) -> str:
+        """One sentence."""
+
+
+def catalogue(
+    declared: Sequence[Feature], others: Sequence[ScalarFeature] = (), *, profile: Sequence[Described] = ()
+) -> str:
     """One table per measure, sorted, so that the page does not depend on the order of the declarations.
 
-    ``others`` are what follows from tenure and the level rules, in a table at the end.
+    ``profile`` are attributes of the member profiles, ``others`` what follows from tenure and the level rules; each
+    has a table at the end.
     """
     ordered = sorted(declared, key=_place)
     tables = [
         f"## {measure}\n\n{HEAD}\n" + "\n".join(_row(feature) for feature in features)
         for measure, features in groupby(ordered, key=lambda feature: feature.measure)
     ]
+    if profile:
+        tables.append(f"## profile\n\n{_plain_table(profile)}")
     if others:
-        rows = "\n".join(f"| `{feature.name}` | {feature.meaning} |" for feature in others)
-        tables.append(f"## tenure and level\n\nNever null.\n\n| feature | meaning |\n|---|---|\n{rows}")
+        tables.append(f"## tenure and level\n\nNever null.\n\n{_plain_table(others)}")
     return "\n\n".join(["# Features", *tables]) + "\n"
+
+
+def _plain_table(described: Sequence[Described]) -> str:
+    rows = "\n".join(f"| `{feature.name}` | {feature.meaning} |" for feature in described)
+    return f"| feature | meaning |\n|---|---|\n{rows}"
 
 
 def _place(feature: Feature) -> tuple[str, str, float, int, str]:

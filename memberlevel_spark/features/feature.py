@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
+from typing import Protocol
 
 from memberlevel_spark.errors import ConfigError, first_five
 from memberlevel_spark.features.kernel_axes import MAX_WINDOW_DAYS
@@ -116,7 +117,19 @@ def unit_of(measure: str) -> str:
     return measure.rsplit("_", 1)[-1]
 
 
-def digests(declared: Sequence[Feature]) -> dict[str, str]:
+class Published(Protocol):
+    """What is published under a name, with a fingerprint of its meaning."""
+
+    @property
+    def name(self) -> str:
+        """The column."""
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of the meaning."""
+
+
+def digests(declared: Sequence[Published]) -> dict[str, str]:
     """Name and digest of every feature: what is kept beside a published table or model."""
     return {feature.name: feature.digest for feature in declared}
 
@@ -128,7 +141,7 @@ def require_distinct_names(declared: Sequence[Feature]) -> None:
         raise ConfigError(f"features declared twice: {first_five(twice)}. Declare each once.")
 
 
-def check_published(declared: Sequence[Feature], published: Mapping[str, str]) -> None:
+def check_published(declared: Sequence[Published], published: Mapping[str, str]) -> None:
     """Refuse a feature that means something else than the published one of its name. New names are free.
 
     Errors: ConfigError.

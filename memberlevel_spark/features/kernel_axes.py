@@ -43,7 +43,7 @@ class TileAxis:
 
         Errors: DataQualityError for two tiles of one member and day, a day off the axis, values beyond the cap.
         """
-        position_T, order_T = _ascending(member_T, day_T)
+        position_T, order_T = ascending(member_T, day_T)
         twice = position_T[1:][position_T[1:] == position_T[:-1]]
         if twice.size:
             days = first_five(np.unique(twice % STRETCH).tolist())
@@ -72,7 +72,7 @@ class ItemAxis:
 
         An item never met again has its next meeting after every day of the axis.
         """
-        position_I, order_I = _ascending(member_I, day_I)
+        position_I, order_I = ascending(member_I, day_I)
         by_item_I = np.lexsort((position_I, item_I[order_I], position_I >> STRETCH_BITS))
         sorted_I, items_I = position_I[by_item_I], item_I[order_I][by_item_I]
         same_member_I = (sorted_I[1:] >> STRETCH_BITS) == (sorted_I[:-1] >> STRETCH_BITS)
@@ -106,7 +106,7 @@ class CategoryAxis:
                 " Give rare and unknown categories the last index."
             )
         _require_small(member_R, value_R)
-        position_R, order_R = _ascending(member_R, day_R)
+        position_R, order_R = ascending(member_R, day_R)
         return cls(num_categories, position_R, category_R[order_R], value_R[order_R])
 
 
@@ -144,8 +144,11 @@ class Questions:
         return self.start_Q + self.as_of_Q
 
 
-def _ascending(member_N: Longs, day_N: Longs) -> tuple[Longs, Longs]:
-    """Positions in ascending order, and the order that sorts them."""
+def ascending(member_N: Longs, day_N: Longs) -> tuple[Longs, Longs]:
+    """Positions in ascending order, and the stable order that sorts them.
+
+    Errors: DataQualityError for a day off the axis.
+    """
     outside = _off_axis(day_N)
     if outside:
         raise DataQualityError(

@@ -14,8 +14,12 @@ from pyspark.sql import functions as F
 from memberlevel_spark.config import Config
 from memberlevel_spark.features.assemble import build_member_features, build_member_sequences
 from memberlevel_spark.features.declare import declared_features, used_measures
+from memberlevel_spark.features.event_sequences import build_event_sequences
 from memberlevel_spark.features.feature import Feature
+from memberlevel_spark.features.profiles import ProfileFeature, profile_features
+from memberlevel_spark.features.recent_events import SequencePlan, build_recent_events
 from memberlevel_spark.features.tiles import build_member_days
+from memberlevel_spark.features.vocabulary import Vocabulary
 from memberlevel_spark.features.windows import WindowPlan, build_windows, days_since_epoch
 from memberlevel_spark.ingest.money import shop_digits
 from memberlevel_spark.levels.points import points_of_event, with_categories
@@ -31,6 +35,11 @@ class Sources:
     events: DataFrame
     members: DataFrame
     products: DataFrame | None = None
+
+    @property
+    def frames(self) -> dict[str, DataFrame]:
+        """Those that are there, by name."""
+        return {name: frame for name, frame in vars(self).items() if frame is not None}
 
 
 def as_it_is(frame: DataFrame) -> DataFrame:
@@ -53,7 +62,7 @@ def configured_features(config: Config) -> tuple[Feature, ...]:
     return declared_features(config.features, configured_measures(config))
 
 
-def window_plan(config: Config, dates: Sequence[date]) -> WindowPlan:
+def window_plan(config: Config, dates: Sequence[date], *, profile: tuple[ProfileFeature, ...] = ()) -> WindowPlan:
     """What the window kernel computes for some as-of dates."""
     features = config.features
     return WindowPlan(
@@ -64,6 +73,7 @@ def window_plan(config: Config, dates: Sequence[date]) -> WindowPlan:
         rules=configured_rules(config),
         reach_days=config.timeline.label.reach_days,
         holidays=days_since_epoch(features.holidays),
+        profile=profile,
     )
 
 
@@ -84,22 +94,37 @@ def build_levels(members: DataFrame, member_days: DataFrame, config: Config) -> 
     return build_member_levels(known, member_days, configured_rules(config), through=through)
 
 
-def build_feature_tables(windows: DataFrame, config: Config) -> dict[str, DataFrame]:
-    """The tables of the stage features, by name, from the kernel's rows."""
-    features = build_member_features(windows, configured_features(config), configured_rules(config))
+def build_feature_tables(
+    windows: DataFrame, config: Config, *, profile: Sequence[ProfileFeature] = ()
+) -> dict[str, DataFrame]:
+    """The tables that the window kernel's rows become, by name."""
+    features = build_member_features(windows, configured_features(config), configured_rules(config), profile=profile)
     sequences = build_member_sequences(windows, configured_measures(config), config.features.sequence_weeks)
     return {"member_features": features, "member_sequences": sequences}
 
 
 def build_point_in_time(
-    sources: Sources, config: Config, *, dates: Sequence[date], keep: Callable[[DataFrame], DataFrame] = as_it_is
+    sources: Sources,
+    config: Config,
+    *,
+    dates: Sequence[date],
+    vocabulary: Vocabulary | None = None,
+    keep: Callable[[DataFrame], DataFrame] = as_it_is,
 ) -> dict[str, DataFrame]:
     """Every frame that features are read from, for some as-of dates, as the stages make them from silver.
 
-    Levels are replayed through ``timeline.data_through``, so that later stretches are there to be ignored. ``keep`` is
+    Levels are replayed through ``timeline.data_through``, so that later stretches are there to be ignored. With a
+    vocabulary, by which categories are numbers, profile features and event sequences are among them. ``keep`` is
     done to the two frames that are read more than once, where a stage would have a table: a caller may persist them.
     """
+    profile = profile_features(config.features.profile, vocabulary) if vocabulary else ()
     member_days = keep(build_tiles(sources.events, sources.products, config))
     member_levels = build_levels(sources.members, member_days, config)
-    windows = keep(build_windows(sources.members, member_days, member_levels, window_plan(config, dates)))
-    return build_feature_tables(windows, config)
+    plan = window_plan(config, dates, profile=profile)
+    windows = keep(build_windows(sources.members, member_days, member_levels, plan))
+    frames = build_feature_tables(windows, config, profile=profile)
+    if vocabulary and config.features.sequence_events:
+        sequences = SequencePlan.of(config, vocabulary, dates)
+        recent = build_recent_events(sources.events, sequences, sources.products)
+        frames["member_event_sequences"] = build_event_sequences(sources.members, recent, sequences)
+    return frames

@@ -11,7 +11,7 @@ from memberlevel_spark.errors import DataQualityError
 from memberlevel_spark.features.assemble import feature_fields
 from memberlevel_spark.features.catalogue import catalogue
 from memberlevel_spark.features.declare import scalar_features
-from memberlevel_spark.features.feature import Feature, check_published, digests
+from memberlevel_spark.features.feature import Feature, Published, check_published, digests
 from memberlevel_spark.features.point_in_time import (
     build_feature_tables,
     build_tiles,
@@ -19,12 +19,15 @@ from memberlevel_spark.features.point_in_time import (
     configured_measures,
     window_plan,
 )
+from memberlevel_spark.features.profiles import ProfileFeature
+from memberlevel_spark.features.sequence_stage import sequence_plan, write_event_sequences
 from memberlevel_spark.features.tiles import is_tiled
+from memberlevel_spark.features.vocabulary_stage import profile_of, vocabulary_of
 from memberlevel_spark.features.windows import build_windows
 from memberlevel_spark.levels.stage import level_rules, read_levels
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.schemas import MEMBER_DAYS, member_features_contract, member_sequences_contract
-from memberlevel_spark.tables import DAYS_STAMP
+from memberlevel_spark.tables import DAYS_STAMP, Written
 
 READ_STAMP = "events_version"
 EARN_STAMP = "earn"
@@ -99,41 +102,69 @@ def features_of(run: Run) -> tuple[Feature, ...]:
 
 
 def run_features(run: Run) -> StageResult:
-    """Write ``member_features`` and ``member_sequences`` for the run's as-of dates, silent members included."""
-    read = {name: run.tables.version(name) for name in ("members", "member_days", "member_levels")}
-    members, member_days = (run.tables.read(name, read[name]) for name in ("members", "member_days"))
-    member_levels = read_levels(run, read["member_levels"])
+    """Write ``member_features`` and the sequences for the run's as-of dates, silent members included.
+
+    Errors: DataQualityError for dates after the data, or when the tables do not hold the same members.
+    """
+    read = {name: run.tables.version(name) for name in _tables_read(run)}
+    frames = {name: run.tables.read(name, version) for name, version in read.items() if name != "member_levels"}
+    frames["member_levels"] = read_levels(run, read["member_levels"])
     dates = run.as_of_dates or run.config.timeline.as_of_dates
     _require_covered(run, dates)
-    rules, declared = level_rules(run), features_of(run)
-    _require_same_meaning(run, declared)
-    stamped = replace(run, tables=run.tables.with_stamp(**{MEANING_STAMP: digests(declared)}))
-    contracts = {
-        "member_features": member_features_contract(feature_fields(declared, rules)),
-        "member_sequences": member_sequences_contract(measures_of(run)),
-    }
-    windows = build_windows(members, member_days, member_levels, window_plan(run.config, dates)).persist()
-    try:
-        made = build_feature_tables(windows, run.config)
-        written = {name: stamped.write_dates(contracts[name], frame, dates) for name, frame in made.items()}
-    finally:
-        windows.unpersist()
+    vocabulary = vocabulary_of(run, frames)
+    profile, plan = profile_of(run, vocabulary), sequence_plan(run, vocabulary, dates)
+    written = _write_windows(run, frames, profile, dates=dates)
+    if plan is not None:
+        written["member_event_sequences"] = write_event_sequences(run, frames, plan, vocabulary)
     rows = {name: commit.rows for name, commit in written.items()}
-    if rows["member_sequences"] != rows["member_features"]:
+    if len(set(rows.values())) > 1:
         raise DataQualityError(f"features and sequences differ in rows: {rows}. Run the stage levels, then features.")
     versions = {name: commit.version for name, commit in written.items()}
-    counts = RowCounts(_population(members, dates), rows["member_features"])
+    counts = RowCounts(_population(frames["members"], dates), rows["member_features"])
     page = run.shop_dir / "runs" / "features" / "catalogue.md"
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(catalogue(declared, scalar_features(rules)), encoding="utf-8")
+    page.write_text(catalogue(features_of(run), scalar_features(level_rules(run)), profile=profile), encoding="utf-8")
     return StageResult(counts, read, versions, f"{len(dates)} as-of dates, meaning of the features in {page}")
 
 
-def _require_same_meaning(run: Run, declared: Sequence[Feature]) -> None:
+def _tables_read(run: Run) -> tuple[str, ...]:
+    """A shop may have no products."""
+    of_events = ["events", *(["products"] if run.tables.exists("products") else [])]
+    return ("members", "member_days", "member_levels", *(of_events if run.config.features.sequence_events else []))
+
+
+def _write_windows(
+    run: Run, frames: Mapping[str, DataFrame], profile: tuple[ProfileFeature, ...], *, dates: tuple[date, ...]
+) -> dict[str, Written]:
+    """Both tables that the window kernel makes in one pass."""
+    published: tuple[Published, ...] = (*features_of(run), *profile)
+    _require_same_meaning(run, published)
+    stamped = replace(run, tables=run.tables.with_stamp(**{MEANING_STAMP: digests(published)}))
+    contracts = {
+        "member_features": member_features_contract(
+            feature_fields(features_of(run), level_rules(run), profile=profile)
+        ),
+        "member_sequences": member_sequences_contract(measures_of(run)),
+    }
+    plan = window_plan(run.config, dates, profile=profile)
+    windows = build_windows(frames["members"], frames["member_days"], frames["member_levels"], plan).persist()
+    try:
+        made = build_feature_tables(windows, run.config, profile=profile)
+        return {name: stamped.write_dates(contracts[name], frame, dates) for name, frame in made.items()}
+    finally:
+        windows.unpersist()
+
+
+def published_meaning(run: Run) -> dict[str, str]:
+    """Digest of every feature of ``member_features`` by its name, as its newest stamped commit says."""
+    commits = run.tables.commits("member_features")
+    return next((commit.stamp[MEANING_STAMP] for commit in commits if MEANING_STAMP in commit.stamp), {})
+
+
+def _require_same_meaning(run: Run, published: Sequence[Published]) -> None:
     """Dates that are added must mean what the table's other dates mean. Errors: ConfigError."""
     if run.as_of_dates is not None:
-        stamps = [c.stamp[MEANING_STAMP] for c in run.tables.commits("member_features") if MEANING_STAMP in c.stamp]
-        check_published(declared, stamps[0] if stamps else {})
+        check_published(published, published_meaning(run))
 
 
 def _require_covered(run: Run, dates: tuple[date, ...]) -> None:

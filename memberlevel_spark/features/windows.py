@@ -1,9 +1,9 @@
 """Features of many as-of dates in one pass: one row per member with its tiles as arrays, through the numpy kernel.
 
-In: ``members`` (when the shop knew them first), ``member_days`` and ``member_levels``. Out: one row per member and
-as-of date on which the member was known, with ``longs`` and ``doubles`` (the declared features of either type, null
-where a member has no value), ``weekly`` (weekly sums per measure, newest first) and ``standing`` (what the level rules
-say on that day, as ``standing_names`` has it).
+In: ``members`` (when the shop knew them first, and their profiles), ``member_days`` and ``member_levels``. Out: one row
+per member and as-of date on which the member was known, with ``longs`` and ``doubles`` (the declared features of either
+type, then those of the profile, null where a member has no value), ``weekly`` (weekly sums per measure, newest first)
+and ``standing`` (what the level rules say on that day, as ``standing_names`` has it).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,8 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.features.aggregates import compute
 from memberlevel_spark.features.feature import Feature
-from memberlevel_spark.features.kernel_axes import Axes, Longs, TileAxis
+from memberlevel_spark.features.kernel_axes import Axes, Longs, Questions, TileAxis
+from memberlevel_spark.features.profiles import ProfileFeature, profile_answers, with_profiles
 from memberlevel_spark.levels.batches import (
     Tiles,
     assignments_of,
@@ -53,6 +54,7 @@ class WindowPlan:
     rules: LevelRules
     reach_days: int
     holidays: tuple[int, ...] = ()
+    profile: tuple[ProfileFeature, ...] = ()
 
     @property
     def weekly(self) -> tuple[Feature, ...]:
@@ -73,6 +75,7 @@ def build_windows(members: DataFrame, member_days: DataFrame, member_levels: Dat
     levels = member_levels.groupBy("member_id").agg(F.collect_list(stretch).alias("levels"))
     arrays = [F.col(f"levels.{name}").alias(name) for name in LEVELS]
     rows = histories.join(levels, "member_id", "left").select(*histories.columns, *arrays)
+    rows = with_profiles(rows, members, plan.profile) if plan.profile else rows
     return rows.mapInArrow(_kernel(plan), WINDOWED_SCHEMA)
 
 
@@ -98,12 +101,16 @@ def compute_batch(batch: pa.RecordBatch, plan: WindowPlan) -> pa.RecordBatch:
     axes = Axes(axis, holidays_H=np.asarray(plan.holidays, dtype=np.int64))
     wanted = tuple(dict.fromkeys((*plan.declared, *plan.weekly)))
     answers = compute(axes, wanted, member_Q=member_Q, as_of_Q=as_of_Q)
+    answers |= profile_answers(batch, plan.profile, Questions(member_Q, as_of_Q))
     standing = [*levels.facts(stretch_Q, as_of_Q).values(), *_standing(batch, tiles, levels, plan)[:, date_Q, member_Q]]
     columns = [
         batch.column("member_id").take(pa.array(member_Q)),
         pa.array(as_of_Q, pa.int32()),
         pa.array(tiles.known_M[member_Q], pa.int32()),
-        *[_lists([answers[f.name] for f in of_type(plan.declared, kind)], kind, member_Q.size) for kind in TYPES],
+        *[
+            _lists([answers[name] for name in names_of_type(plan.declared, plan.profile, kind)], kind, member_Q.size)
+            for kind in TYPES
+        ],
         _lists([answers[f.name] for f in plan.weekly], "long", member_Q.size),
         _lists(standing, "long", member_Q.size),
     ]
@@ -139,9 +146,10 @@ def _level_history(batch: pa.RecordBatch) -> LevelHistory:
     return LevelHistory.of(member_index(first), flat(first), flat(level), flat(own))
 
 
-def of_type(declared: Sequence[Feature], kind: str) -> list[Feature]:
-    """The features whose values are of a type, ``long`` or ``double``."""
-    return [feature for feature in declared if feature.kind.dtype == kind]
+def names_of_type(declared: Sequence[Feature], profile: Sequence[ProfileFeature], kind: str) -> list[str]:
+    """The features whose values are of a type, ``long`` or ``double``, as the elements of that array are ordered."""
+    of_tiles = [feature.name for feature in declared if feature.kind.dtype == kind]
+    return [*of_tiles, *(feature.name for feature in profile if feature.dtype == kind)]
 
 
 def _lists(columns_FQ: Sequence[np.ndarray], kind: str, num_rows: int) -> pa.ListArray:

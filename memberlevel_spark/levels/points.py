@@ -11,7 +11,8 @@ PLAIN_TIMES = 100  # hundredths
 def with_categories(events: DataFrame, products: DataFrame) -> DataFrame:
     """``events`` with the ``category`` of their product; null where it has none, or had none yet on the event's day.
 
-    A product that is valid from a later day on than the event's was not known then.
+    ``products`` holds one row per product, the newest. What held before its ``valid_from`` is not kept, so an event
+    before that day has an unknown category and not one from its future.
     """
     known = products.select("product_id", "category", F.col("valid_from").alias("listed_from"))
     listed = F.coalesce(F.col("listed_from") <= F.col("day"), F.lit(True))

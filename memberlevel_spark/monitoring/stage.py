@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.examples.build import join_features
 from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.features.stage import published_meaning
 from memberlevel_spark.monitoring.drift import NUM_BINS, count_bins, drift_by_feature
 from memberlevel_spark.monitoring.outcomes import build_migration, build_outcomes
 from memberlevel_spark.run import RowCounts, Run, StageResult
@@ -26,6 +27,7 @@ def run_monitor(run: Run) -> StageResult:
     wanted = F.col("as_of_date").isin(list(dates)) & (F.col("model_version") == bundle.version)
     scores = frames["member_scores"].where(wanted)
     encoder = Encoder.from_json(bundle.text("encoder.json"))
+    encoder.require_meaning(published_meaning(run))
     drift = _drift(run, frames, encoder, dates=dates, model_version=bundle.version)
     plain = build_migration(scores).unionByName(build_outcomes(scores, frames["member_labels"]))
     limit = F.when(F.col("metric") == DRIFT, F.lit(run.config.monitoring.max_psi))

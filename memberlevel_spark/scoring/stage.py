@@ -5,6 +5,7 @@ from pyspark.sql import functions as F
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.examples.build import join_features
 from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.features.stage import published_meaning
 from memberlevel_spark.registry.bundle import Bundle, load_bundle, read_alias
 from memberlevel_spark.registry.stage import CHAMPION, registry_dir
 from memberlevel_spark.run import RowCounts, Run, StageResult
@@ -47,6 +48,7 @@ def run_score(run: Run) -> StageResult:
     encoder = Encoder.from_json(bundle.text("encoder.json"))
     inputs = join_features(members, sequences)
     encoder.require_columns(inputs)
+    encoder.require_meaning(published_meaning(run))
     encoded = inputs.select("member_id", "as_of_date", "level_now", encoder.encode().alias("features"))
     predicted = apply_model(encoded, PackedModel.of(bundle.files), method=run.config.scoring.method)
     scores = build_scores(predicted, bundle.version)

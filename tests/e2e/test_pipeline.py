@@ -27,6 +27,7 @@ TABLES = (
     "member_levels",
     "member_features",
     "member_sequences",
+    "member_event_sequences",
     "member_labels",
     "examples",
     "member_scores",
@@ -179,6 +180,20 @@ def test_a_date_whose_features_would_mean_something_else_is_refused(
     options = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}", "--as-of", "2024-10-26"]
     assert run_job("features", options) == 2
     assert "published features changed their meaning: spend_cents_trend_28d" in capsys.readouterr().err
+
+
+def test_sequences_and_profiles_of_the_shop_are_read_by_one_vocabulary(spark: SparkSession, shop: Path):
+    kept = json.loads((shop / "runs" / "features" / "vocabulary.json").read_text())
+    assert kept["fitted_through"] == "2024-08-03" and set(kept["entries"]["profile_city"]) == {"Ulm", "Kiel"}
+    assert kept["entries"]["event_category"] == kept["entries"]["event_channel"] == []  # the shop has neither
+    cities = table(spark, shop, "member_features").groupBy("profile_city").count().collect()
+    assert {row[0] for row in cities} == {2, 3}
+    rows = table(spark, shop, "member_event_sequences")
+    row = rows.agg(F.max("num_events"), F.min("num_events"), F.min(F.size("hour")), F.max(F.size("hour"))).first()
+    assert row is not None and tuple(row) == (8, 0, 8, 8)
+    assert rows.count() == table(spark, shop, "member_features").count()
+    encoder = json.loads((shop / "runs" / "examples" / "encoder.json").read_text())["encoder"]
+    assert "profile_city" in encoder
 
 
 def test_the_pandas_udf_gives_the_same_scores(spark: SparkSession, shop: Path, small_shop: Path):

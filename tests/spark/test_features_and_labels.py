@@ -14,6 +14,7 @@ from memberlevel_spark.examples.encoder import Encoder, Input
 from memberlevel_spark.examples.labels import LabelWindows, build_labels
 from memberlevel_spark.features.assemble import build_member_features, build_member_sequences, feature_fields
 from memberlevel_spark.features.feature import Feature
+from memberlevel_spark.features.profiles import ProfileFeature, build_profile_values
 from memberlevel_spark.features.windows import WindowPlan, build_windows, days_since_epoch
 from memberlevel_spark.levels.replay import build_member_levels
 from memberlevel_spark.levels.rules import LevelRules
@@ -109,6 +110,59 @@ def test_a_member_has_no_row_before_the_shop_knew_them(spark: SparkSession):
     assert {tuple(row) for row in rows.collect()} == {("old", AS_OF), ("old", at(1)), ("new", at(1))}
 
 
+PROFILE = (ProfileFeature("city", "category", ("Ulm", "Kiel")), ProfileFeature("size", "number"))
+
+
+def profiles(spark: SparkSession, *rows: tuple[str, int, int | None, dict[str, str]]) -> DataFrame:
+    """Profiles from (member, first day, first day after, attributes); days relative to the as-of date."""
+    full = [(name, at(start), None if end is None else at(end), given) for name, start, end, given in rows]
+    return spark.createDataFrame(
+        full, "member_id string, valid_from date, valid_to date, attributes map<string, string>"
+    )
+
+
+def test_a_profile_counts_from_its_first_day_to_the_day_before_the_next(spark: SparkSession):
+    known = profiles(
+        spark,
+        ("moved", -9, 0, {"city": "Ulm", "size": "1.5"}),
+        ("moved", 0, None, {"city": "Kiel", "size": "NaN"}),
+        ("moves later", -9, 1, {"city": "Oslo", "size": "1e300"}),
+        ("moves later", 1, None, {"city": "Ulm", "size": "2"}),
+        ("two at once", -9, None, {"city": "Ulm", "size": "3"}),
+        ("two at once", -5, None, {"city": "Kiel"}),
+        ("ended", -9, -1, {"city": "Ulm", "size": "4"}),
+        ("in words", -9, None, {"size": "many"}),
+        ("negative", -9, None, {"size": "-1.5"}),
+    )
+    tiles = member_days(spark, ("ended", 0, 5))
+    plan = WindowPlan(MEASURES, days_since_epoch([AS_OF]), DECLARED, 2, RULES, 4, profile=PROFILE)
+    rows = build_windows(known, tiles, build_member_levels(known, tiles, RULES, through=at(60)), plan)
+    named = build_member_features(rows, DECLARED, RULES, profile=PROFILE)
+    assert named.columns == member_features_contract(feature_fields(DECLARED, RULES, profile=PROFILE)).schema.names
+    found = {row.member_id: (row.profile_city, row.profile_size, row.spend_cents_sum_7d) for row in named.collect()}
+    assert found == {
+        "moved": (3, None, 0),
+        "moves later": (1, None, 0),
+        "two at once": (3, None, 0),
+        "ended": (0, None, 5),
+        "in words": (0, None, 0),
+        "negative": (0, -1.5, 0),
+    }
+
+
+def test_the_vocabulary_of_profiles_knows_those_that_had_begun(spark: SparkSession):
+    known = profiles(
+        spark,
+        ("a", -9, 1, {"city": "Ulm", "size": "1"}),
+        ("b", 0, None, {"city": "Kiel"}),
+        ("c", 0, None, {"city": "Kiel"}),
+        ("d", 0, None, {}),
+        ("a", 1, None, {"city": "Oslo"}),
+    )
+    values = build_profile_values(known, ["city"], through=AS_OF)
+    assert sorted(map(tuple, values.collect())) == [("profile_city", "Kiel", 2), ("profile_city", "Ulm", 1)]
+
+
 def test_weekly_sequences_are_newest_first(spark: SparkSession):
     tiles = member_days(spark, ("a", -6, 1), ("a", -7, 20), ("a", -13, 300), ("a", -14, 4000))
     row = build_member_sequences(windows(members(spark, "a"), tiles, AS_OF), MEASURES, 2).first()
@@ -153,6 +207,13 @@ def test_the_encoder_standardises_signed_logs_and_a_constant_becomes_zero(spark:
     assert encoder.names == ("x", "a_0", "level_now_is_0", "level_now_is_1", "level_now_is_2")
 
 
+def test_an_index_of_a_vocabulary_is_read_as_whether_it_is_that_one(spark: SparkSession):
+    rows = spark.createDataFrame([(0, 0), (1, 0), (2, 0)], "c bigint, level_now int")
+    encoder = Encoder((Input("c", equals=1), Input("c", equals=2)), 1, (0.0, 0.0), (math.log(2),) * 2)
+    assert [row[0] for row in rows.select(encoder.encode()).collect()] == [[0, 0, 1], [1, 0, 1], [0, 1, 1]]
+    assert encoder.names[:2] == ("c_is_1", "c_is_2") and Encoder.from_json(encoder.to_json()) == encoder
+
+
 def test_an_extreme_value_is_clipped(spark: SparkSession):
     encoder = Encoder(INPUTS, 2, (0.0, 0.0), (0.001, 1.0))
     row = encoder_rows(spark).select(encoder.encode()).first()
@@ -165,10 +226,23 @@ def test_the_fit_does_not_depend_on_partitions_and_json_keeps_it(spark: SparkSes
     assert one == many == Encoder.from_json(one.to_json())
 
 
+def test_sums_of_the_largest_values_pass_64_bits_exactly(spark: SparkSession):
+    largest, num_rows = 2**63 - 1, 9000
+    rows = spark.range(num_rows).select(F.lit(largest).alias("x"), F.array(F.col("id") % 2).alias("a")).coalesce(1)
+    encoder = Encoder.fit(rows, INPUTS, 2)
+    assert encoder.means[0] == pytest.approx(math.log1p(largest), abs=1e-6)
+    # The square's sum is exact, so a constant has no variance at all: it gets deviation 1.
+    assert encoder.deviations == (1.0, pytest.approx(math.log(2) / 2, abs=1e-6))
+
+
 def test_an_encoder_refuses_rows_without_its_columns_no_rows_and_damaged_json(spark: SparkSession):
     encoder = Encoder(INPUTS, 2, (0.0, 0.0), (1.0, 1.0))
     with pytest.raises(ArtefactError, match=r"features the model was trained on are missing: a. Train"):
         encoder.require_columns(spark.createDataFrame([(1,)], "x int"))
+    by_index = Encoder((Input("a", equals=2, meaning="new"), Input("x", meaning="same")), 2, (0.0, 0.0), (1.0, 1.0))
+    by_index.require_meaning({"a": "new", "x": "same", "other": "?"})
+    with pytest.raises(ArtefactError, match=r"features mean something else than the model was trained on: a. Train"):
+        by_index.require_meaning({"a": "old", "x": "same"})
     with pytest.raises(ArtefactError, match=r"no training rows to fit the encoder on"):
         Encoder.fit(encoder_rows(spark).limit(0), INPUTS, 2)
     with pytest.raises(ArtefactError, match=r"an encoder cannot be read"):
@@ -206,9 +280,19 @@ def test_the_model_reads_windows_scalars_and_weekly_sums_in_declared_order():
             "programme": [{"name": "a", "at_least": 0}, {"name": "b", "at_least": 2}],
         }
     )
-    inputs = model_inputs((Feature("num_orders", "sum", window_days=7),), LevelRules(levels), ("num_orders",), 2)
+    profile = (ProfileFeature("age", "number"), ProfileFeature("city", "category", ("Ulm",)))
+    declared = (Feature("num_orders", "sum", window_days=7),)
+    inputs = model_inputs(declared, LevelRules(levels), ("num_orders",), 2, profile=profile)
+    assert [item.meaning for item in inputs if item.meaning] == [
+        profile[0].digest,
+        profile[1].digest,
+        profile[1].digest,
+    ]
     assert [item.name for item in inputs] == [
         "num_orders_sum_7d",
+        "profile_age",
+        "profile_city_is_1",
+        "profile_city_is_2",
         "tenure_days",
         "level_now",
         "days_in_level",

@@ -25,6 +25,8 @@ from memberlevel_spark.features import futures
 from memberlevel_spark.features.futures import Cut, perturbed_future
 from memberlevel_spark.features.leakage import WHOLE_ROW, Pipeline, known_rows, leakage_check, leaks_by
 from memberlevel_spark.features.point_in_time import Sources, build_levels, build_tiles
+from memberlevel_spark.features.vocabulary import Vocabulary
+from memberlevel_spark.features.vocabulary_stage import fitted_vocabulary
 from memberlevel_spark.levels.points import with_categories
 from tests.tiny_shop import tiny_config, tiny_sources
 
@@ -47,15 +49,21 @@ def sources(spark: SparkSession) -> Sources:
 
 
 @pytest.fixture(scope="module")
-def pipeline(config: Config) -> Pipeline:
-    return FeaturePipeline(config, DATES)
+def vocabulary(config: Config, sources: Sources) -> Vocabulary:
+    return fitted_vocabulary(sources.frames, config)
 
 
-def test_features_and_sequences_of_the_shop_are_the_same_to_the_byte_whatever_comes_later(
-    pipeline: Pipeline, sources: Sources
+@pytest.fixture(scope="module")
+def pipeline(config: Config, vocabulary: Vocabulary) -> Pipeline:
+    return FeaturePipeline(config, DATES, vocabulary)
+
+
+def test_features_sequences_and_vocabulary_are_the_same_to_the_byte_whatever_comes_later(
+    pipeline: Pipeline, sources: Sources, vocabulary: Vocabulary
 ):
-    # Two dates by then, eleven members known, a row of features and one of sequences each.
-    assert leakage_check(pipeline, CUT, sources=sources) == 2 * 11 * 2
+    num_entries = sum(map(len, vocabulary.entries.values()))
+    # Two dates by then, eleven members known, a row of features, of weekly and of event sequences each.
+    assert num_entries > 0 and leakage_check(pipeline, CUT, sources=sources) == 2 * 11 * 3 + num_entries
 
 
 def test_a_feature_of_all_days_is_named_with_member_and_date(sources: Sources):

@@ -1,0 +1,70 @@
+"""Which profile held on a day, against plain Python; what a profile feature is called and means; its declaration."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from memberlevel_spark.config.model import FeaturesConfig
+from memberlevel_spark.features.catalogue import catalogue
+from memberlevel_spark.features.kernel_axes import Questions
+from memberlevel_spark.features.kernel_profiles import valid_row
+from memberlevel_spark.features.profiles import NEVER_ENDS, ProfileFeature, profile_answers
+
+SPAN = st.tuples(st.integers(-3, 12), st.one_of(st.integers(-3, 15), st.just(NEVER_ENDS)))
+
+
+@given(st.lists(st.lists(SPAN, max_size=5, unique_by=lambda span: span[0]), min_size=1, max_size=3))
+def test_the_valid_row_that_began_last_counts(histories: list[list[tuple[int, int]]]):
+    rows = [(member, *span) for member, spans in enumerate(histories) for span in spans]
+    member_P, from_P, until_P = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+    member_Q, as_of_Q = np.divmod(np.arange(len(histories) * 16), 16)
+    found_Q = valid_row(Questions(member_Q, as_of_Q), member_P, from_P=from_P, until_P=until_P)
+    for member, as_of, found in zip(member_Q, as_of_Q, found_Q, strict=True):
+        valid = [span for span in histories[member] if span[0] <= as_of < span[1]]
+        assert (None if found < 0 else rows[found][1:]) == max(valid, default=None)
+
+
+def test_nobody_has_a_profile_where_there_are_none():
+    nothing = np.empty(0, dtype=np.int64)
+    asked = Questions(np.array([0]), np.array([5]))
+    assert valid_row(asked, nothing, from_P=nothing, until_P=nothing).tolist() == [-1]
+
+
+def test_a_category_is_its_index_and_a_number_may_be_null():
+    city, age = ProfileFeature("city", "category", ("Ulm", "Kiel")), ProfileFeature("age", "number")
+    batch = pa.record_batch(
+        {
+            "profile_from": pa.array([[1, 5], None, [1]]),
+            "profile_until": pa.array([[5, NEVER_ENDS], None, [NEVER_ENDS]]),
+            "profile_city": pa.array([["Kiel", "Bonn"], None, [None]]),
+            "profile_age": pa.array([[30.5, None], None, [7.0]]),
+        }
+    )
+    asked = Questions(np.array([0, 0, 0, 1, 2]), np.array([0, 4, 5, 5, 5]))
+    answers = profile_answers(batch, (city, age), asked)
+    assert answers["profile_city"].tolist() == [0, 3, 1, 0, 0]
+    np.testing.assert_array_equal(answers["profile_age"], [np.nan, 30.5, np.nan, np.nan, 7.0])
+
+
+def test_the_digest_of_a_category_is_that_of_its_entries_in_their_order():
+    a, b = ProfileFeature("city", "category", ("Ulm", "Kiel")), ProfileFeature("city", "category", ("Kiel", "Ulm"))
+    assert a.digest != b.digest and a.name == b.name == "profile_city"
+    assert a.digest == ProfileFeature("city", "category", ("Ulm", "Kiel")).digest
+
+
+def test_the_catalogue_says_what_each_index_is():
+    page = catalogue((), profile=(ProfileFeature("city", "category", ("Ulm",)), ProfileFeature("age", "number")))
+    assert "| `profile_city` | city of that profile: 0 without one, 1 for others, from 2 on Ulm |" in page
+    assert (
+        "| `profile_age` | age of the profile valid on the as-of date; null without one, or when no number below 2^63 |"
+        in page
+    )
+
+
+@pytest.mark.parametrize("profile", [{"city": "text"}, {"Home City": "category"}])
+def test_a_declaration_is_an_identifier_and_a_kind(profile: dict[str, str]):
+    with pytest.raises(ValidationError):
+        FeaturesConfig.model_validate({"measures": ["m"], "windows_days": [7], "sequence_weeks": 1, "profile": profile})
