@@ -17,7 +17,7 @@ from memberlevel_spark.config import Config, config_fingerprint, load_config, ma
 from memberlevel_spark.errors import ConfigError, MemberLevelError
 from memberlevel_spark.timeline import every
 
-PIPELINE = "pipeline"
+PIPELINE, LEAKAGE_CHECK = "pipeline", "leakage_check"
 log = logging.getLogger("memberlevel_spark")
 
 
@@ -71,10 +71,8 @@ def build_parser(name: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override one key; may be repeated")
     if _is_dated(name):
-        what = (
-            "replaces timeline.score"
-            if name == PIPELINE
-            else "only these dates are written; default: all of the config"
+        what = {PIPELINE: "replaces timeline.score", LEAKAGE_CHECK: "default: all of the config"}.get(
+            name, "only these dates are written; default: all of the config"
         )
         parser.add_argument(
             "--as-of", type=date.fromisoformat, metavar="DATE", help=f"one as-of date, inclusive; {what}"
@@ -117,7 +115,8 @@ def _description(name: str) -> str:
     stage = stage_named(name)
     files = {"bronze": "the sources", "world": "the section world: of the configuration"}
     reads = ", ".join(stage.reads) or files.get(name, "the run folder")
-    return f"Make {stage.makes}.\n\n  reads   {reads}\n  writes  {', '.join(stage.writes)}\n  one row per {stage.grain}"
+    writes = ", ".join(stage.writes) or "nothing"
+    return f"Make {stage.makes}.\n\n  reads   {reads}\n  writes  {writes}\n  one row per {stage.grain}"
 
 
 def _is_dated(name: str) -> bool:

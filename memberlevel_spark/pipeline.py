@@ -137,6 +137,15 @@ TOOLS = (
         ("(raw/)", "truth_members", "truth_levels", "truth_campaigns", "truth_defects"),
         "synthetic.stage:run_world",
     ),
+    Stage(
+        "leakage_check",
+        "a line per check: other futures change nothing, no feature is an outcome; exit code 5 for a leak",
+        "check",
+        ("events", "members"),
+        (),
+        "evaluation.leakage_job:run_leakage_check",
+        dated=True,
+    ),
 )
 
 
@@ -146,10 +155,11 @@ def stage_named(name: str) -> Stage:
 
 
 def run_one(stage: Stage, run: Run) -> StageResult:
-    """One stage, with its place in the flow in the log and in its record; a tool has none."""
+    """One stage, with its place in the flow in the log and in its record; a tool has none, and one that writes nothing
+    leaves no record either."""
     if stage in TOOLS:
         log.info("%s: %s", stage.name, stage.makes)
-        return run_stage(stage.name, stage.load(), run)
+        return run_stage(stage.name, stage.load(), run, recorded=bool(stage.writes))
     number = STAGES.index(stage) + 1
     log.info("[%d/%d] %s: %s", number, len(STAGES), stage.name, stage.makes)
     return run_stage(stage.name, stage.load(), run, number)

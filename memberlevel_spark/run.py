@@ -90,13 +90,17 @@ def stage_records(run: Run) -> list[dict[str, Any]]:
     return sorted(records, key=lambda record: record["number"])
 
 
-def run_stage(name: str, function: Callable[[Run], StageResult], run: Run, number: int = 0) -> StageResult:
+def run_stage(
+    name: str, function: Callable[[Run], StageResult], run: Run, number: int = 0, *, recorded: bool = True
+) -> StageResult:
     """Run one stage, hold its row accounting, write a log line and its record; ``number`` is its place in the flow."""
     started = time.monotonic()
     result = function(run)
     result.counts.require_balance(name)
     seconds = time.monotonic() - started
     log.info("%s", _line(name, result, seconds))
+    if not recorded:
+        return result
     record = {
         "stage": name,
         "number": number,

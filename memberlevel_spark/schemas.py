@@ -216,6 +216,9 @@ MEMBER_LABELS = TableContract(
             required("bought", T.BooleanType()),
             required("num_orders", LONG),
             required("spend_cents", LONG),
+            optional("first_category", STRING),
+            optional("became_inactive", T.BooleanType()),
+            required("inactive_known_from_date", DATE),
         ]
     ),
     prune_by=("as_of_date",),

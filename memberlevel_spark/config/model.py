@@ -35,13 +35,14 @@ class TrainDates(Model):
 
 
 class TimelineConfig(Model):
-    """When: business zone, end of the data, label window, as-of dates of training, validation, test and scoring."""
+    """When: business zone, end of the data, label windows, as-of dates of training, validation, test and scoring."""
 
     business_zone: str
     data_through: date
     max_silent_days: int = Field(ge=0)
     gap_days: int = Field(ge=0)
     horizon_days: int = Field(ge=1)
+    inactive_days: int | None = Field(default=None, ge=1)
     train: TrainDates
     validation: date
     test: date
@@ -60,6 +61,8 @@ class TimelineConfig(Model):
             raise ValueError("train.first on or before train.last")
         if not self.train.last < self.validation < self.test:
             raise ValueError("train.last before validation before test")
+        if self.inactive_days is not None and self.inactive_days < self.horizon_days:
+            raise ValueError(f"inactive_days of at least horizon_days ({self.horizon_days})")
         if max(self.score) > self.data_through:
             raise ValueError(f"score dates on or before data_through ({self.data_through})")
         return self
@@ -68,6 +71,11 @@ class TimelineConfig(Model):
     def label(self) -> LabelWindow:
         """The label window in days."""
         return LabelWindow(self.gap_days, self.horizon_days)
+
+    @property
+    def inactive(self) -> LabelWindow:
+        """The window in which a member without any event becomes inactive: by default twice the horizon."""
+        return LabelWindow(self.gap_days, self.inactive_days or 2 * self.horizon_days)
 
     @property
     def split(self) -> Split:
@@ -149,6 +157,16 @@ class TrainingConfig(Model):
     ema_decay: float = Field(ge=0, lt=1)
 
 
+class LeakageConfig(Model):
+    """What the job leakage_check looks at: members of its sample, the AUC of one feature alone from which it alarms,
+    rows of a class below which an AUC says nothing, training rows of the shuffled-label probe."""
+
+    sample_members: int = Field(ge=1)
+    max_feature_auc: float = Field(gt=0.5, le=1)
+    min_class_rows: int = Field(ge=1)
+    probe_rows: int = Field(ge=100)
+
+
 class EvaluationConfig(Model):
     """Training rows the boosted-tree baseline is fitted on, on the driver; more are sampled down to about as many."""
 
@@ -207,6 +225,7 @@ class Config(Model):
     model: ModelConfig
     training: TrainingConfig
     evaluation: EvaluationConfig
+    leakage: LeakageConfig
     scoring: ScoringConfig
     monitoring: MonitoringConfig
     report: ReportConfig

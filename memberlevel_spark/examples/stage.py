@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.examples.build import build_examples, join_features, join_labels, model_inputs
 from memberlevel_spark.examples.encoder import Encoder
-from memberlevel_spark.examples.labels import build_labels
+from memberlevel_spark.examples.labels import LabelWindows, build_labels, build_order_lines
 from memberlevel_spark.features.stage import features_of, measures_of, published_meaning
 from memberlevel_spark.features.vocabulary_stage import profile_of
 from memberlevel_spark.levels.stage import level_rules, read_levels
@@ -21,10 +21,13 @@ def run_labels(run: Run) -> StageResult:
     timeline = run.config.timeline
     dates = run.as_of_dates or timeline.split.dates
     timeline.label.require_mature(dates, timeline.data_through)
-    read = {name: run.tables.version(name) for name in ("member_features", "member_days", "member_levels")}
+    bought = ("events", "products") if run.tables.exists("products") else ()
+    read = {name: run.tables.version(name) for name in ("member_features", "member_days", "member_levels", *bought)}
     population, member_days = (run.tables.read(name, read[name]) for name in ("member_features", "member_days"))
     member_levels = read_levels(run, read["member_levels"])
-    labels = build_labels(population, member_days, member_levels, dates=dates, label=timeline.label)
+    lines = build_order_lines(*(run.tables.read(name, read[name]) for name in bought)) if bought else None
+    windows = LabelWindows(timeline.label, timeline.inactive, timeline.data_through)
+    labels = build_labels(population, member_days, member_levels, dates=dates, windows=windows, order_lines=lines)
     commit = run.write_dates(MEMBER_LABELS, labels, dates)
     expected = population.where(F.col("as_of_date").isin(list(dates))).count()
     return StageResult(RowCounts(expected, commit.rows), read, {"member_labels": commit.version}, f"{len(dates)} dates")

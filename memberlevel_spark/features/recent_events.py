@@ -7,6 +7,7 @@ gap of its oldest event reaches one further. So a member with millions of events
 collected, and before the shuffle: Spark limits each group while it reads (WindowGroupLimit).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -14,7 +15,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import window as W
 
+from memberlevel_spark.config import Config
 from memberlevel_spark.features.tiles import is_tiled
+from memberlevel_spark.features.vocabulary import Vocabulary
+from memberlevel_spark.levels.points import with_categories
 from memberlevel_spark.timeline import day_end_second, day_number
 
 
@@ -28,6 +32,19 @@ class SequencePlan:
     num_buckets: int
     categories: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, config: Config, vocabulary: Vocabulary, dates: Sequence[date]) -> "SequencePlan":
+        """As configured, for some as-of dates in any order."""
+        features = config.features
+        return cls(
+            as_of_dates=tuple(sorted(dates)),
+            num_events=features.sequence_events,
+            zone=config.timeline.business_zone,
+            num_buckets=features.product_buckets,
+            categories=vocabulary.entries["event_category"],
+            channels=vocabulary.entries["event_channel"],
+        )
 
     @property
     def as_of_days(self) -> tuple[int, ...]:
@@ -75,17 +92,10 @@ def build_recent_events(events: DataFrame, plan: SequencePlan, products: DataFra
 
 
 def with_known_categories(events: DataFrame, products: DataFrame | None) -> DataFrame:
-    """``events`` with the ``category`` of their product, null where there was none on the day of the event.
-
-    ``products`` holds one row per product, the newest one, and ``valid_from`` says since when it holds. What held
-    before is not kept, so an event before that day has an unknown category and not one from its future.
-    """
+    """``events`` with the ``category`` of their product; null for all of them in a shop without products."""
     if products is None:
         return events.withColumn("category", F.lit(None).cast("string"))
-    catalogue = products.select("product_id", F.col("category").alias("category_now"), "valid_from")
-    held = F.col("valid_from").isNull() | (F.col("valid_from") <= F.col("day"))
-    joined = events.join(catalogue, "product_id", "left")
-    return joined.withColumn("category", F.when(held, F.col("category_now"))).drop("category_now", "valid_from")
+    return with_categories(events, products)
 
 
 def build_event_values(events: DataFrame, products: DataFrame | None, *, through: date) -> DataFrame:

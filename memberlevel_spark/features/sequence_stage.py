@@ -22,17 +22,9 @@ def sequence_plan(run: Run, vocabulary: Vocabulary, dates: tuple[date, ...]) -> 
 
     Errors: ArtefactError when dates would be added to a table whose sequences mean something else.
     """
-    features = run.config.features
-    if not features.sequence_events:
+    if not run.config.features.sequence_events:
         return None
-    plan = SequencePlan(
-        as_of_dates=tuple(sorted(dates)),
-        num_events=features.sequence_events,
-        zone=run.config.timeline.business_zone,
-        num_buckets=features.product_buckets,
-        categories=vocabulary.entries["event_category"],
-        channels=vocabulary.entries["event_channel"],
-    )
+    plan = SequencePlan.of(run.config, vocabulary, dates)
     if run.as_of_dates is not None:
         _require_same(run, _meaning(plan, vocabulary))
     return plan

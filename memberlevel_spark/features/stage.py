@@ -8,20 +8,25 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import DataQualityError
-from memberlevel_spark.features.assemble import build_member_features, build_member_sequences, feature_fields
+from memberlevel_spark.features.assemble import feature_fields
 from memberlevel_spark.features.catalogue import catalogue
-from memberlevel_spark.features.declare import declared_features, scalar_features, used_measures
+from memberlevel_spark.features.declare import scalar_features
 from memberlevel_spark.features.feature import Feature, Published, check_published, digests
+from memberlevel_spark.features.point_in_time import (
+    build_feature_tables,
+    build_tiles,
+    configured_features,
+    configured_measures,
+    window_plan,
+)
 from memberlevel_spark.features.profiles import ProfileFeature
 from memberlevel_spark.features.sequence_stage import sequence_plan, write_event_sequences
-from memberlevel_spark.features.tiles import build_member_days, is_tiled
+from memberlevel_spark.features.tiles import is_tiled
 from memberlevel_spark.features.vocabulary_stage import profile_of, vocabulary_of
-from memberlevel_spark.features.windows import WindowPlan, build_windows, days_since_epoch
-from memberlevel_spark.ingest.money import shop_digits
-from memberlevel_spark.levels.points import points_of_event, with_categories
+from memberlevel_spark.features.windows import build_windows
 from memberlevel_spark.levels.stage import level_rules, read_levels
 from memberlevel_spark.run import RowCounts, Run, StageResult
-from memberlevel_spark.schemas import MEASURES, MEMBER_DAYS, member_features_contract, member_sequences_contract
+from memberlevel_spark.schemas import MEMBER_DAYS, member_features_contract, member_sequences_contract
 from memberlevel_spark.tables import DAYS_STAMP, Written
 
 READ_STAMP = "events_version"
@@ -39,14 +44,12 @@ def run_member_days(run: Run) -> StageResult:
     earn = {"rules": rules.config.earn.model_dump(mode="json"), "products": read.get("products")}
     days = _changed_days(run, read["events"], earn)
     events = run.tables.read("events", read["events"])
-    if rules.needs_categories:
-        events = with_categories(events, run.tables.read("products", read["products"]))
+    products = run.tables.read("products", read["products"]) if rules.needs_categories else None
     if days is not None:
         events = events.where(F.col("day").isin(list(days)) if days else F.lit(False))
     stamped_days = "all" if days is None else [str(day) for day in days]
     tables = run.tables.with_stamp(**{READ_STAMP: read["events"], DAYS_STAMP: stamped_days, EARN_STAMP: earn})
-    points = points_of_event(rules.config.earn, minor_units=10 ** shop_digits(run.config.money))
-    tiles = build_member_days(events, points)
+    tiles = build_tiles(events, products, run.config)
     if days is None:
         commit = tables.replace(MEMBER_DAYS, tiles)
     elif days:
@@ -90,25 +93,12 @@ def _require_fresh(run: Run, member_days: DataFrame) -> None:
 
 def measures_of(run: Run) -> tuple[str, ...]:
     """The measures the features of this shop are made of."""
-    return used_measures(run.config.features, run.config.levels.metrics, MEASURES)
+    return configured_measures(run.config)
 
 
 def features_of(run: Run) -> tuple[Feature, ...]:
     """The features of the configuration that are made of tiles."""
-    return declared_features(run.config.features, measures_of(run))
-
-
-def _plan(run: Run, dates: tuple[date, ...]) -> WindowPlan:
-    rules, features, measures = level_rules(run), run.config.features, measures_of(run)
-    return WindowPlan(
-        measures=measures,
-        as_of_days=days_since_epoch(dates),
-        declared=features_of(run),
-        sequence_weeks=features.sequence_weeks,
-        rules=rules,
-        reach_days=run.config.timeline.label.reach_days,
-        holidays=days_since_epoch(features.holidays),
-    )
+    return configured_features(run.config)
 
 
 def run_features(run: Run) -> StageResult:
@@ -147,20 +137,20 @@ def _write_windows(
     run: Run, frames: Mapping[str, DataFrame], profile: tuple[ProfileFeature, ...], *, dates: tuple[date, ...]
 ) -> dict[str, Written]:
     """Both tables that the window kernel makes in one pass."""
-    rules, declared, measures = level_rules(run), features_of(run), measures_of(run)
-    published: tuple[Published, ...] = (*declared, *profile)
+    published: tuple[Published, ...] = (*features_of(run), *profile)
     _require_same_meaning(run, published)
     stamped = replace(run, tables=run.tables.with_stamp(**{MEANING_STAMP: digests(published)}))
-    plan = replace(_plan(run, dates), profile=profile)
+    contracts = {
+        "member_features": member_features_contract(
+            feature_fields(features_of(run), level_rules(run), profile=profile)
+        ),
+        "member_sequences": member_sequences_contract(measures_of(run)),
+    }
+    plan = window_plan(run.config, dates, profile=profile)
     windows = build_windows(frames["members"], frames["member_days"], frames["member_levels"], plan).persist()
     try:
-        features = build_member_features(windows, declared, rules, profile=profile)
-        sequences = build_member_sequences(windows, measures, run.config.features.sequence_weeks)
-        contract = member_features_contract(feature_fields(declared, rules, profile=profile))
-        return {
-            "member_features": stamped.write_dates(contract, features, dates),
-            "member_sequences": stamped.write_dates(member_sequences_contract(measures), sequences, dates),
-        }
+        made = build_feature_tables(windows, run.config, profile=profile)
+        return {name: stamped.write_dates(contracts[name], frame, dates) for name, frame in made.items()}
     finally:
         windows.unpersist()
 

@@ -1,18 +1,16 @@
 """The vocabulary of a shop's features: fitted by a full run, kept as a file, loaded for single dates."""
 
 from collections.abc import Mapping
-from functools import reduce
 from pathlib import Path
 
 from pyspark.sql import DataFrame
 
+from memberlevel_spark.config import Config
 from memberlevel_spark.errors import ArtefactError, first_five
-from memberlevel_spark.features.profiles import ProfileFeature, build_profile_values, profile_features
-from memberlevel_spark.features.recent_events import build_entries, build_event_values
+from memberlevel_spark.features.profiles import ProfileFeature, profile_features
 from memberlevel_spark.features.vocabulary import Vocabulary
+from memberlevel_spark.features.vocabulary_entries import build_vocabulary, vocabulary_names
 from memberlevel_spark.run import Run
-
-EVENT_NAMES = ("event_category", "event_channel")
 
 
 def vocabulary_path(run: Run) -> Path:
@@ -27,7 +25,7 @@ def vocabulary_of(run: Run, frames: Mapping[str, DataFrame]) -> Vocabulary:
     """
     if run.as_of_dates is not None:
         return kept_vocabulary(run)
-    vocabulary = _fitted(run, frames)
+    vocabulary = fitted_vocabulary(frames, run.config)
     if vocabulary.entries:
         path = vocabulary_path(run)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +38,7 @@ def kept_vocabulary(run: Run) -> Vocabulary:
 
     Errors: ArtefactError when it is missing, damaged, or has not all columns.
     """
-    path, names = vocabulary_path(run), _names(run)
+    path, names = vocabulary_path(run), vocabulary_names(run.config)
     if not names:
         return Vocabulary(max(run.config.timeline.split.train), {})
     if not path.is_file():
@@ -62,28 +60,8 @@ def profile_of(run: Run, vocabulary: Vocabulary | None = None) -> tuple[ProfileF
     return profile_features(declared, kept_vocabulary(run) if vocabulary is None else vocabulary)
 
 
-def _names(run: Run) -> tuple[str, ...]:
-    """The columns that need a vocabulary by the configuration."""
-    of_profile = [f"profile_{attribute}" for attribute in _categories(run)]
-    return (*(EVENT_NAMES if run.config.features.sequence_events else ()), *of_profile)
-
-
-def _categories(run: Run) -> list[str]:
-    return sorted(attribute for attribute, kind in run.config.features.profile.items() if kind == "category")
-
-
-def _fitted(run: Run, frames: Mapping[str, DataFrame]) -> Vocabulary:
-    """Later dates have no say, so that what validation and test brought is as unknown as it was."""
-    config, through = run.config.features, max(run.config.timeline.split.train)
-    values: list[DataFrame] = []
-    if config.sequence_events:
-        values.append(build_event_values(frames["events"], frames.get("products"), through=through))
-    if _categories(run):
-        values.append(build_profile_values(frames["members"], _categories(run), through=through))
-    if not values:
-        return Vocabulary(through, {})
-    limits = config.vocabulary
-    entries = build_entries(
-        reduce(DataFrame.unionByName, values), min_count=limits.min_count, max_entries=limits.max_entries
-    )
-    return Vocabulary.of(through, [tuple(row) for row in entries.collect()], _names(run))
+def fitted_vocabulary(frames: Mapping[str, DataFrame], config: Config) -> Vocabulary:
+    """The vocabulary of these tables; empty where no column needs one."""
+    entries = build_vocabulary(frames, config)
+    rows = [] if entries is None else [tuple(row) for row in entries.collect()]
+    return Vocabulary.of(max(config.timeline.split.train), rows, vocabulary_names(config))

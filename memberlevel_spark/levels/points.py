@@ -9,8 +9,15 @@ PLAIN_TIMES = 100  # hundredths
 
 
 def with_categories(events: DataFrame, products: DataFrame) -> DataFrame:
-    """``events`` with the ``category`` of their product; null where it has none or is not known."""
-    return events.join(products.select("product_id", "category"), "product_id", "left")
+    """``events`` with the ``category`` of their product; null where it has none, or had none yet on the event's day.
+
+    ``products`` holds one row per product, the newest. What held before its ``valid_from`` is not kept, so an event
+    before that day has an unknown category and not one from its future.
+    """
+    known = products.select("product_id", "category", F.col("valid_from").alias("listed_from"))
+    listed = F.coalesce(F.col("listed_from") <= F.col("day"), F.lit(True))
+    joined = events.join(known, "product_id", "left").withColumn("category", F.when(listed, F.col("category")))
+    return joined.drop("listed_from")
 
 
 def points_of_event(earn: EarnConfig, *, minor_units: int) -> Column:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from tests.bench import cleaning, features, feed, scoring, sequences
+from memberlevel_spark.session import DELTA_SETTINGS, JVM_FLAGS
+from tests.bench import cleaning, engine, features, feed, scoring, sequences
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -31,8 +32,11 @@ class Figure:
 
 @cache
 def _session() -> SparkSession:
+    builder = SparkSession.builder.master("local[2]")
+    for key, value in DELTA_SETTINGS.items():
+        builder = builder.config(key, value)
     return (
-        SparkSession.builder.master("local[2]")
+        builder.config("spark.driver.extraJavaOptions", JVM_FLAGS)
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.shuffle.partitions", "4")
@@ -49,6 +53,7 @@ PARTS: dict[str, Callable[[Path], dict[str, tuple[float, str, str]]]] = {
     "feed": feed.measure,
     "scoring": lambda _: scoring.measure(_session()),
     "features": lambda _: features.measure(_session()),
+    "engine": lambda scratch: engine.measure(_session(), scratch),
     "sequences": lambda scratch: sequences.measure(_session(), scratch),
 }
 

@@ -157,6 +157,8 @@ def test_one_date_alone_rewrites_only_its_slice(spark: SparkSession, shop: Path,
     before = {name: content_hash(table(spark, shop, name)) for name in ("member_features", "member_scores")}
     for stage in ("features", "score", "monitor"):
         assert run_job(stage, arguments) == 0
+    for day in ("2024-05-04", "2024-08-31"):
+        assert run_job("features", [*arguments[:-1], day]) == 0
     assert {name: content_hash(table(spark, shop, name)) for name in before} == before
 
 

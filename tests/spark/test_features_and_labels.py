@@ -11,7 +11,7 @@ from memberlevel_spark.config.levels import LevelsConfig
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.examples.build import build_examples, join_labels, model_inputs
 from memberlevel_spark.examples.encoder import Encoder, Input
-from memberlevel_spark.examples.labels import build_labels
+from memberlevel_spark.examples.labels import LabelWindows, build_labels
 from memberlevel_spark.features.assemble import build_member_features, build_member_sequences, feature_fields
 from memberlevel_spark.features.feature import Feature
 from memberlevel_spark.features.profiles import ProfileFeature, build_profile_values
@@ -178,9 +178,13 @@ def test_a_label_counts_exactly_the_days_of_its_window(spark: SparkSession, gap:
     )
     levels = build_member_levels(known, tiles, RULES, through=at(60))
     population = features(spark, known, tiles, AS_OF).select("member_id", "as_of_date", "level_now")
-    rows = build_labels(population, tiles, levels, dates=[AS_OF], label=label).orderBy("member_id").collect()
-    assert tuple(rows[0])[2:] == (at(gap + 5), 0, 2, True, False, False, True, 2, 300)
-    assert tuple(rows[1])[2:] == (at(gap + 5), 0, 0, False, False, True, False, 0, 0)
+    windows_of = LabelWindows(label, LabelWindow(gap, 10), data_through=at(60))
+    rows = build_labels(population, tiles, levels, dates=[AS_OF], windows=windows_of).orderBy("member_id").collect()
+    # The silent member is there too: whoever is known on the as-of date has a label.
+    assert [row.member_id for row in rows] == ["a", "silent"]
+    end = at(gap + 10)
+    assert tuple(rows[0])[2:] == (at(gap + 5), 0, 2, True, False, False, True, 2, 300, None, False, end)
+    assert tuple(rows[1])[2:] == (at(gap + 5), 0, 0, False, False, True, False, 0, 0, None, True, end)
 
 
 def encoder_rows(spark: SparkSession) -> DataFrame:

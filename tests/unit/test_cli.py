@@ -8,13 +8,13 @@ import pytest
 
 from memberlevel_spark import cli
 from memberlevel_spark.errors import DataQualityError
-from memberlevel_spark.pipeline import STAGES
+from memberlevel_spark.pipeline import STAGES, TOOLS
 from memberlevel_spark.run import RowCounts
 from memberlevel_spark.spark_errors import explain
 
 ROOT = Path(__file__).parents[2]
 JOURNEY = str(ROOT / "conf" / "complete_journey.yaml")
-JOBS = [*(stage.name for stage in STAGES), "pipeline"]
+JOBS = [*(stage.name for stage in (*STAGES, *TOOLS)), "pipeline"]
 
 
 @pytest.mark.parametrize("name", JOBS)

@@ -80,6 +80,7 @@ def test_an_override_without_equals_sign_is_refused():
         ("timeline.validation=2017-12-24", "train.last before validation before test"),
         ("timeline.score=[2018-01-07]", "score dates on or before data_through"),
         ("timeline.train={first: 2017-10-09, last: 2017-10-08, every_days: 7}", "train.first on or before train.last"),
+        ("timeline.inactive_days=27", r"inactive_days of at least horizon_days \(28\)"),
         ("examples.files_per_split=1", "files_per_split of at least training.num_processes"),
     ],
 )
@@ -106,9 +107,17 @@ def test_secrets_are_never_shown(tmp_path: Path):
 def test_the_fingerprint_changes_with_what_changes_results_only():
     plain = config_fingerprint(load_config(JOURNEY))
     assert plain == config_fingerprint(
-        load_config(JOURNEY, ["output_dir=elsewhere", "spark.master=local[1]", "training.how=inline"])
+        load_config(
+            JOURNEY,
+            ["output_dir=elsewhere", "spark.master=local[1]", "training.how=inline", "leakage.sample_members=9"],
+        )
     )
     assert plain != config_fingerprint(load_config(JOURNEY, ["seed=8"]))
+
+
+def test_a_member_becomes_inactive_in_twice_the_horizon_unless_told():
+    assert load_config(JOURNEY).timeline.inactive.reach_days == 56
+    assert load_config(JOURNEY, ["timeline.inactive_days=90", "timeline.gap_days=2"]).timeline.inactive.reach_days == 92
 
 
 def test_split_dates_of_complete_journey():

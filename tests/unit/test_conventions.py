@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from memberlevel_spark.pipeline import STAGES
+from memberlevel_spark.pipeline import STAGES, TOOLS
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "memberlevel_spark"
@@ -18,6 +18,7 @@ SPARK_FREE += tuple(f"features/{name}.py" for name in ("feature", "meanings", "a
 SPARK_FREE += (
     "evaluation/metrics.py",
     "evaluation/baselines.py",
+    "evaluation/leakage_probes.py",
     "registry/bundle.py",
     "registry/gate.py",
     "feed/plan.py",
@@ -120,6 +121,11 @@ def test_every_stage_has_a_function_and_a_job_and_reads_only_what_an_earlier_one
         assert (ROOT / "jobs" / f"{stage.name}.py").is_file()
         assert set(stage.reads) <= written, stage.name
         written |= set(stage.writes)
+
+
+def test_every_tool_has_a_function_and_a_job():
+    for tool in TOOLS:
+        assert callable(tool.load()) and (ROOT / "jobs" / f"{tool.name}.py").is_file()
 
 
 def raise_sites() -> set[tuple[str, int]]:

@@ -1,0 +1,42 @@
+"""Which texts a vocabulary holds: one row per column and entry, fitted through the last training date.
+
+In: ``events``, ``members`` and ``products``. Out: ``name``, ``place`` (from 1, the most frequent first), ``value``.
+"""
+
+from collections.abc import Mapping
+from functools import reduce
+
+from pyspark.sql import DataFrame
+
+from memberlevel_spark.config import Config
+from memberlevel_spark.features.profiles import build_profile_values
+from memberlevel_spark.features.recent_events import build_entries, build_event_values
+
+EVENT_NAMES = ("event_category", "event_channel")
+
+
+def vocabulary_names(config: Config) -> tuple[str, ...]:
+    """The columns that need a vocabulary."""
+    of_profile = [f"profile_{attribute}" for attribute in _categories(config)]
+    return (*(EVENT_NAMES if config.features.sequence_events else ()), *of_profile)
+
+
+def build_vocabulary(frames: Mapping[str, DataFrame], config: Config) -> DataFrame | None:
+    """The entries with their place, fitted through the last training date; None where no column needs any.
+
+    Later dates have no say, so that what validation and test brought is as unknown as it was.
+    """
+    through, limits = max(config.timeline.split.train), config.features.vocabulary
+    values: list[DataFrame] = []
+    if config.features.sequence_events:
+        values.append(build_event_values(frames["events"], frames.get("products"), through=through))
+    if _categories(config):
+        values.append(build_profile_values(frames["members"], _categories(config), through=through))
+    if not values:
+        return None
+    together = reduce(DataFrame.unionByName, values)
+    return build_entries(together, min_count=limits.min_count, max_entries=limits.max_entries)
+
+
+def _categories(config: Config) -> list[str]:
+    return sorted(attribute for attribute, kind in config.features.profile.items() if kind == "category")
