@@ -5,8 +5,8 @@ WITH told AS (
     SELECT member_id, day, event_ts, event_id, epoch(event_ts)::BIGINT AS second,
         list_position(getvariable('types'), event_type) AS event_type,
         (sign(net_cents) * ln(1 + abs(net_cents)))::FLOAT AS amount_log,
-        hour(timezone('Europe/Berlin', event_ts)) + 1 AS hour,
-        isodow(timezone('Europe/Berlin', event_ts)) AS weekday,
+        hour(timezone('Europe/Berlin', event_ts::TIMESTAMPTZ)) + 1 AS hour,
+        isodow(timezone('Europe/Berlin', event_ts::TIMESTAMPTZ)) AS weekday,
         coalesce(list_position(getvariable('categories'), category) + 1, 1) AS category,
         coalesce(list_position(getvariable('channels'), channel) + 1, 1) AS channel,
         product_bucket
