@@ -37,8 +37,10 @@ def build_event_sequences(members: DataFrame, recent: DataFrame, plan: SequenceP
     """
     known = members.groupBy("member_id").agg(F.min(F.unix_date("valid_from")).alias("known_day"))
     rows = known.unionByName(recent, allowMissingColumns=True)
+    # By a hash of the member, not the member: both sides of the union may be partitioned by member already, each in
+    # another number of parts, and Spark then leaves this shuffle out and lays part beside part.
     # A member's own row has no day and comes first.
-    in_order = rows.repartition("member_id").sortWithinPartitions(
+    in_order = rows.repartition(F.xxhash64("member_id")).sortWithinPartitions(
         "member_id", F.col("day").asc_nulls_first(), "event_ts", "event_id"
     )
     read = in_order.drop("event_ts", "event_id")
