@@ -227,3 +227,12 @@ def test_a_member_is_never_cut_by_the_end_of_an_arrow_batch():
         assert [row for batch in batches for row in batch.column("row").to_pylist()] == list(range(len(ids)))
         ends = [batch.column("member_id")[-1].as_py() for batch in batches]
         assert len(set(ends)) == len(ends) and ends[-1] == "d"
+
+
+def test_rows_of_a_member_meet_also_where_both_sides_are_partitioned_by_member_already(spark: SparkSession):
+    recent = build_recent_events(made_log(spark), replace(PLAN, as_of_dates=PLAN.as_of_dates[:1]))
+    known = members(spark, "m1", "m2")
+    parted = [frame.repartition(4, "member_id") for frame in (known, recent)]
+    plan = build_event_sequences(*parted, PLAN)._jdf.queryExecution().executedPlan().toString()
+    # Without this shuffle Spark lays part beside part, whatever their sizes became.
+    assert "hashpartitioning(xxhash64(member_id" in plan and "REPARTITION_BY_COL" in plan.split("Union")[0]
