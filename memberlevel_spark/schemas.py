@@ -165,7 +165,13 @@ MEASURES = (
     "num_sessions",
     "num_refunds",
     "points",
+    "num_coupons",
+    "num_discounted_orders",
+    "num_cart_sessions",
 )
+
+# The measures of a member's day broken down by a dimension; each is a sum over the events that have a value of it.
+BREAKDOWN_MEASURES = ("num_items", "spend_cents", "discount_cents", "num_views", "num_cart_adds", "num_events")
 
 MEMBER_DAYS = TableContract(
     name="member_days",
@@ -176,6 +182,21 @@ MEMBER_DAYS = TableContract(
             required("day", DATE),
             *(required(measure, LONG) for measure in MEASURES),
             required("num_events", LONG),
+        ]
+    ),
+    prune_by=("day",),
+)
+
+MEMBER_DAY_BREAKDOWNS = TableContract(
+    name="member_day_breakdowns",
+    key=("member_id", "day", "dimension", "value"),
+    schema=T.StructType(
+        [
+            required("member_id", STRING),
+            required("day", DATE),
+            required("dimension", STRING),
+            required("value", STRING),
+            *(required(measure, LONG) for measure in BREAKDOWN_MEASURES),
         ]
     ),
     prune_by=("day",),

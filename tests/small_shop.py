@@ -74,6 +74,8 @@ features:
     - {{measure: num_orders, aggregate: gap_mean, window_days: 91}}
     - {{measure: discount_cents, aggregate: share, window_days: 91, of: [discount_cents, spend_cents]}}
     - {{measure: as_of_date, aggregate: days_to_holiday}}
+    - {{measure: products, aggregate: num_distinct, window_days: 91}}
+    - {{measure: num_events_by_hour, aggregate: entropy, window_days: 91}}
 examples: {{files_per_split: 2}}
 model: {{hidden: [16]}}
 training: {{how: inline, num_processes: 2, batch_rows: 256, max_epochs: 24, learning_rate: 0.01}}

@@ -4,12 +4,13 @@ In: ``member_features``, ``member_sequences``, ``member_labels``. Out: ``example
 as-of date, laid out for the feed: a fixed number of files per split, each a random sample of its rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.examples.encoder import Encoder, Input
+from memberlevel_spark.features.breakdowns import Breakdown, OfEntries, published_features
 from memberlevel_spark.features.declare import scalar_features
 from memberlevel_spark.features.feature import Feature
 from memberlevel_spark.features.profiles import ProfileFeature
@@ -27,16 +28,27 @@ def model_inputs(
     num_weeks: int,
     *,
     profile: Sequence[ProfileFeature] = (),
+    breakdowns: Sequence[Breakdown] = (),
 ) -> tuple[Input, ...]:
     """Everything the model reads, in order: features of tiles, of profiles, scalars, weekly sums of every measure.
 
-    A number of a profile is read as it is, a category as one input per entry of its vocabulary and one for others.
+    A number of a profile is read as it is, a category as one input per entry of its vocabulary and one for others; so
+    is the category that is in some place by a measure.
     """
-    tiles = [Input(feature.name, when_null=feature.when_null) for feature in declared]
+    num_parts = {b.name: b.num_parts for b in breakdowns}
+    tiles = [item for f in published_features(declared, breakdowns) for item in _tile_inputs(f, num_parts)]
     scalars = [Input(feature.name) for feature in scalar_features(rules)]
     weekly = [Input(f"weekly_{measure}", week) for measure in measures for week in range(num_weeks)]
     profiles = [item for feature in profile for item in _profile_inputs(feature)]
     return (*tiles, *profiles, *scalars, *weekly)
+
+
+def _tile_inputs(published: Feature | OfEntries, num_parts: Mapping[str, int]) -> list[Input]:
+    feature = published if isinstance(published, Feature) else published.feature
+    meaning = None if isinstance(published, Feature) else published.digest
+    if feature.aggregate == "top":
+        return [Input(feature.name, equals=part, meaning=meaning) for part in range(num_parts[feature.measure])]
+    return [Input(feature.name, when_null=feature.when_null, meaning=meaning)]
 
 
 def _profile_inputs(feature: ProfileFeature) -> list[Input]:

@@ -10,7 +10,7 @@ from memberlevel_spark.examples.build import build_examples, join_features, join
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.labels import LabelWindows, build_labels, build_order_lines
 from memberlevel_spark.features.stage import features_of, measures_of, published_meaning
-from memberlevel_spark.features.vocabulary_stage import profile_of
+from memberlevel_spark.features.vocabulary_stage import breakdowns_of, profile_of
 from memberlevel_spark.levels.stage import level_rules, read_levels
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.schemas import EXAMPLES, MEMBER_LABELS
@@ -46,7 +46,9 @@ def run_examples(run: Run) -> StageResult:
     features, sequences, labels = (run.tables.read(name, version) for name, version in read.items())
     labelled = join_labels(join_features(features, sequences), labels, config.timeline.split)
     weeks, profile = config.features.sequence_weeks, profile_of(run)
-    inputs = model_inputs(features_of(run), level_rules(run), measures_of(run), weeks, profile=profile)
+    inputs = model_inputs(
+        features_of(run), level_rules(run), measures_of(run), weeks, profile=profile, breakdowns=breakdowns_of(run)
+    )
     encoder = Encoder.fit(labelled.where(F.col("split") == "train"), inputs, len(config.levels.programme))
     encoder.require_meaning(published_meaning(run))
     examples = build_examples(labelled, encoder, files_per_split=config.examples.files_per_split)

@@ -136,7 +136,7 @@ FORMULAS: Mapping[str, Formula] = {
     "num_distinct": _num_distinct,
     "part_share": _of_parts(lambda parts_QC, f: parts.share(parts_QC, f.part or 0, f.part or 0)),
     "entropy": _of_parts(lambda parts_QC, _: parts.entropy(parts_QC)),
-    "top": _of_parts(lambda parts_QC, _: parts.top(parts_QC)),
+    "top": _of_parts(lambda parts_QC, f: parts.top(parts_QC, f.part or 0)),
     "year_sin": lambda batch, _: parts.season(batch.asked.as_of_Q, cosine=False),
     "year_cos": lambda batch, _: parts.season(batch.asked.as_of_Q, cosine=True),
     "weekday": lambda batch, _: parts.weekday_of(batch.asked.as_of_Q),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Protocol
 
+from memberlevel_spark.features.breakdowns import Breakdown
 from memberlevel_spark.features.declare import ScalarFeature
 from memberlevel_spark.features.feature import Feature
 
@@ -23,16 +24,21 @@ class Described(Protocol):
 
 
 def catalogue(
-    declared: Sequence[Feature], others: Sequence[ScalarFeature] = (), *, profile: Sequence[Described] = ()
+    declared: Sequence[Feature],
+    others: Sequence[ScalarFeature] = (),
+    *,
+    profile: Sequence[Described] = (),
+    breakdowns: Sequence[Breakdown] = (),
 ) -> str:
     """One table per measure, sorted, so that the page does not depend on the order of the declarations.
 
     ``profile`` are attributes of the member profiles, ``others`` what follows from tenure and the level rules; each
-    has a table at the end.
+    has a table at the end. Under a measure that is broken down stands what its parts are.
     """
+    parts = {b.name: f"{b.meaning}.\n\n" for b in breakdowns if b.measure}
     ordered = sorted(declared, key=_place)
     tables = [
-        f"## {measure}\n\n{HEAD}\n" + "\n".join(_row(feature) for feature in features)
+        f"## {measure}\n\n{parts.get(measure, '')}{HEAD}\n" + "\n".join(_row(feature) for feature in features)
         for measure, features in groupby(ordered, key=lambda feature: feature.measure)
     ]
     if profile:

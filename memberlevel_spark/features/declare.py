@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from memberlevel_spark.config.model import FeaturesConfig
 from memberlevel_spark.errors import ConfigError, first_five
+from memberlevel_spark.features.breakdowns import BREAKDOWNS, DIMENSION_OF_ITEMS, SPREAD_OVER, fits_its_source
 from memberlevel_spark.features.feature import AS_OF, Feature, require_distinct_names
 from memberlevel_spark.levels.rules import LevelRules
+from memberlevel_spark.schemas import BREAKDOWN_MEASURES
 
 ORDERS = "num_orders"
 
@@ -47,13 +49,26 @@ def declared_features(config: FeaturesConfig, measures: Sequence[str]) -> tuple[
     recency = [Feature(ORDERS, "days_since"), Feature(ORDERS, "days_since_first")]
     more = [Feature(**given.model_dump()) for given in config.more]
     declared = (*windows, *recency, *more)
-    unknown = {measure for feature in more for measure in feature.measures} - {*measures, AS_OF}
+    unknown = {measure for feature in more for measure in feature.measures} - {*measures, AS_OF, *BREAKDOWNS}
     if unknown:
         raise ConfigError(
             f"features.more speaks of measures that are not used: {first_five(unknown)}. Add them to features.measures."
+            f" Breakdowns are called {', '.join(DIMENSION_OF_ITEMS)}, or <measure>_by_{'|'.join(SPREAD_OVER)}, of:"
+            f" {', '.join(BREAKDOWN_MEASURES)}."
         )
+    _require_fitting_breakdowns(more)
     require_distinct_names(declared)
     return declared
+
+
+def _require_fitting_breakdowns(more: Sequence[Feature]) -> None:
+    wrong = [f"{feature.measure} {feature.aggregate}" for feature in more if not fits_its_source(feature)]
+    if wrong:
+        raise ConfigError(
+            f"features.more takes aggregates of what they cannot be made of, or parts that are not there:"
+            f" {first_five(wrong)}. num_distinct is of {', '.join(DIMENSION_OF_ITEMS)}; part_share, top and entropy of"
+            " <measure>_by_<dimension>; all others of the measures of the daily tiles."
+        )
 
 
 def to_level_features(rules: LevelRules) -> list[tuple[str, str, int]]:

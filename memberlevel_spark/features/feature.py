@@ -111,10 +111,11 @@ class Feature:
 
 
 def unit_of(measure: str) -> str:
-    """The unit a measure's name carries: ``cents`` of spend_cents, ``orders`` of num_orders."""
-    if measure.startswith("num_"):
-        return measure.removeprefix("num_").replace("_", " ")
-    return measure.rsplit("_", 1)[-1]
+    """The unit a measure's name carries: ``cents`` of spend_cents (also by category), ``orders`` of num_orders."""
+    counted = measure.split("_by_")[0]
+    if counted.startswith("num_"):
+        return counted.removeprefix("num_").replace("_", " ")
+    return counted.rsplit("_", 1)[-1]
 
 
 class Published(Protocol):

@@ -47,9 +47,11 @@ def entropy(parts_QC: Longs) -> Doubles:
     return np.where(total_Q > 0, entropy_Q, np.nan)
 
 
-def top(parts_QC: Longs) -> np.ma.MaskedArray:
-    """Index of the largest part, the lowest index of equal ones; null when nothing is positive."""
-    return nullable(parts_QC.argmax(axis=1).astype(np.int64), parts_QC.max(axis=1) <= 0)
+def top(parts_QC: Longs, place: int) -> np.ma.MaskedArray:
+    """Index of the part in a place by size, 0 the largest; of equal ones the lowest index is first. Null when it is not
+    positive."""
+    part_Q = np.argsort(-parts_QC, axis=1, kind="stable")[:, place].astype(np.int64)
+    return nullable(part_Q, np.take_along_axis(parts_QC, part_Q[:, None], axis=1)[:, 0] <= 0)
 
 
 def num_distinct(axis: ItemAxis, asked: Questions, *, window_days: int | None) -> Longs:

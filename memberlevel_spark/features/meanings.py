@@ -143,11 +143,14 @@ AGGREGATES: Mapping[str, Aggregate] = {
     ),
     "entropy": Aggregate("Entropy of positive {what} over its categories in {window}.", "nats", source="categories"),
     "top": Aggregate(
-        "Index of the category with most positive {what} in {window}, the lowest of equal ones.",
-        "category index",
+        "Number of the category that is in place {part} (0: the first) by positive {what} in {window}; of equal ones"
+        " the lowest number is first.",
+        "category",
+        name="{measure}_top_{part}",
         dtype="long",
         when_null=-1,
         source="categories",
+        needs=("part",),
     ),
     "year_sin": _calendar("Sine of the as-of date's place in its year.", "-1 to 1", long=False),
     "year_cos": _calendar("Cosine of the as-of date's place in its year.", "-1 to 1", long=False),

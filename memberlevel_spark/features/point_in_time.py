@@ -13,6 +13,8 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.config import Config
 from memberlevel_spark.features.assemble import build_member_features, build_member_sequences
+from memberlevel_spark.features.breakdown_tiles import build_member_day_breakdowns
+from memberlevel_spark.features.breakdowns import Breakdown, declared_breakdowns, dimensions_of
 from memberlevel_spark.features.declare import declared_features, used_measures
 from memberlevel_spark.features.event_sequences import build_event_sequences
 from memberlevel_spark.features.feature import Feature
@@ -62,7 +64,18 @@ def configured_features(config: Config) -> tuple[Feature, ...]:
     return declared_features(config.features, configured_measures(config))
 
 
-def window_plan(config: Config, dates: Sequence[date], *, profile: tuple[ProfileFeature, ...] = ()) -> WindowPlan:
+def configured_dimensions(config: Config) -> tuple[str, ...]:
+    """The dimensions by which the days of members are broken down."""
+    return dimensions_of(declared_breakdowns(configured_features(config)))
+
+
+def window_plan(
+    config: Config,
+    dates: Sequence[date],
+    *,
+    profile: tuple[ProfileFeature, ...] = (),
+    breakdowns: tuple[Breakdown, ...] = (),
+) -> WindowPlan:
     """What the window kernel computes for some as-of dates."""
     features = config.features
     return WindowPlan(
@@ -74,6 +87,7 @@ def window_plan(config: Config, dates: Sequence[date], *, profile: tuple[Profile
         reach_days=config.timeline.label.reach_days,
         holidays=days_since_epoch(features.holidays),
         profile=profile,
+        breakdowns=breakdowns,
     )
 
 
@@ -85,6 +99,14 @@ def build_tiles(events: DataFrame, products: DataFrame | None, config: Config) -
         events = with_categories(events, products)
     points = points_of_event(rules.config.earn, minor_units=10 ** shop_digits(config.money))
     return build_member_days(events, points)
+
+
+def build_breakdown_tiles(events: DataFrame, products: DataFrame | None, config: Config) -> DataFrame | None:
+    """``member_day_breakdowns`` of some days' events; None where no feature asks for any."""
+    dimensions = configured_dimensions(config)
+    if not dimensions:
+        return None
+    return build_member_day_breakdowns(events, products, dimensions, zone=config.timeline.business_zone)
 
 
 def build_levels(members: DataFrame, member_days: DataFrame, config: Config) -> DataFrame:
@@ -120,8 +142,10 @@ def build_point_in_time(
     profile = profile_features(config.features.profile, vocabulary) if vocabulary else ()
     member_days = keep(build_tiles(sources.events, sources.products, config))
     member_levels = build_levels(sources.members, member_days, config)
-    plan = window_plan(config, dates, profile=profile)
-    windows = keep(build_windows(sources.members, member_days, member_levels, plan))
+    day_breakdowns = build_breakdown_tiles(sources.events, sources.products, config)
+    breakdowns = declared_breakdowns(configured_features(config), vocabulary)
+    plan = window_plan(config, dates, profile=profile, breakdowns=breakdowns)
+    windows = keep(build_windows(sources.members, member_days, member_levels, plan, day_breakdowns))
     frames = build_feature_tables(windows, config, profile=profile)
     if vocabulary and config.features.sequence_events:
         sequences = SequencePlan.of(config, vocabulary, dates)

@@ -9,12 +9,15 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import DataQualityError
 from memberlevel_spark.features.assemble import feature_fields
+from memberlevel_spark.features.breakdowns import Breakdown, published_features
 from memberlevel_spark.features.catalogue import catalogue
 from memberlevel_spark.features.declare import scalar_features
 from memberlevel_spark.features.feature import Feature, Published, check_published, digests
 from memberlevel_spark.features.point_in_time import (
+    build_breakdown_tiles,
     build_feature_tables,
     build_tiles,
+    configured_dimensions,
     configured_features,
     configured_measures,
     window_plan,
@@ -22,63 +25,100 @@ from memberlevel_spark.features.point_in_time import (
 from memberlevel_spark.features.profiles import ProfileFeature
 from memberlevel_spark.features.sequence_stage import sequence_plan, write_event_sequences
 from memberlevel_spark.features.tiles import is_tiled
-from memberlevel_spark.features.vocabulary_stage import profile_of, vocabulary_of
+from memberlevel_spark.features.vocabulary_entries import event_dimensions
+from memberlevel_spark.features.vocabulary_stage import breakdowns_of, profile_of, vocabulary_of
 from memberlevel_spark.features.windows import build_windows
 from memberlevel_spark.levels.stage import level_rules, read_levels
 from memberlevel_spark.run import RowCounts, Run, StageResult
-from memberlevel_spark.schemas import MEMBER_DAYS, member_features_contract, member_sequences_contract
+from memberlevel_spark.schemas import (
+    MEMBER_DAY_BREAKDOWNS,
+    MEMBER_DAYS,
+    TableContract,
+    member_features_contract,
+    member_sequences_contract,
+)
 from memberlevel_spark.tables import DAYS_STAMP, Written
 
 READ_STAMP = "events_version"
 EARN_STAMP = "earn"
+BREAKDOWN_STAMP = "broken_down_by"
 MEANING_STAMP = "features"
 
 
 def run_member_days(run: Run) -> StageResult:
-    """Write ``member_days``: the days that changed in ``events`` since the last run, or all of them.
+    """Write ``member_days``, and ``member_day_breakdowns`` where features ask for breakdowns: the days that changed in
+    ``events`` since each was written, or all of them.
 
     Errors: DataQualityError when events were lost or the log ends before data_through.
     """
-    rules = level_rules(run)
-    read = {name: run.tables.version(name) for name in ("events", *(["products"] if rules.needs_categories else []))}
-    earn = {"rules": rules.config.earn.model_dump(mode="json"), "products": read.get("products")}
-    days = _changed_days(run, read["events"], earn)
-    events = run.tables.read("events", read["events"])
-    products = run.tables.read("products", read["products"]) if rules.needs_categories else None
-    if days is not None:
-        events = events.where(F.col("day").isin(list(days)) if days else F.lit(False))
-    stamped_days = "all" if days is None else [str(day) for day in days]
-    tables = run.tables.with_stamp(**{READ_STAMP: read["events"], DAYS_STAMP: stamped_days, EARN_STAMP: earn})
-    tiles = build_tiles(events, products, run.config)
-    if days is None:
-        commit = tables.replace(MEMBER_DAYS, tiles)
-    elif days:
-        commit = tables.replace_slice(MEMBER_DAYS, tiles, {"day": days})
-    else:
+    rules, dimensions = level_rules(run), configured_dimensions(run.config)
+    uses_products = rules.needs_categories or ("category" in dimensions and run.tables.exists("products"))
+    read = {name: run.tables.version(name) for name in ("events", *(["products"] if uses_products else []))}
+    frames = {name: run.tables.read(name, version) for name, version in read.items()}
+    earn = {
+        "rules": rules.config.earn.model_dump(mode="json"),
+        "products": read["products"] if rules.needs_categories else None,
+    }
+    days = _changed_days(run, "member_days", read["events"], stamp={EARN_STAMP: earn})
+    written: dict[str, int] = {}
+    if dimensions:
+        broken_down_by = {
+            "dimensions": list(dimensions),
+            "products": read.get("products") if "category" in dimensions else None,
+        }
+        commit = _write_breakdowns(run, frames, read["events"], stamp={BREAKDOWN_STAMP: broken_down_by})
+        written |= {} if commit is None else {MEMBER_DAY_BREAKDOWNS.name: commit.version}
+    if days == ():
         _require_fresh(run, run.tables.read("member_days"))
-        return StageResult(RowCounts(0, 0), read, {}, "nothing new")
-    written = run.tables.read("member_days", commit.version)
-    _require_fresh(run, written)
-    slice_of_days = written if days is None else written.where(F.col("day").isin(list(days)))
-    row = slice_of_days.agg(F.sum("num_events")).first()
+        return StageResult(RowCounts(0, 0), read, written, "nothing new")
+    events = of_days(frames["events"], days)
+    tiles = build_tiles(events, frames.get("products"), run.config)
+    commit = _write_days(run, MEMBER_DAYS, tiles, days, stamp={READ_STAMP: read["events"], EARN_STAMP: earn})
+    made = run.tables.read("member_days", commit.version)
+    _require_fresh(run, made)
+    row = of_days(made, days).agg(F.sum("num_events")).first()
     num_events = (row[0] or 0) if row else 0
     tallied = events.agg(F.count("*"), F.count_if(~is_tiled())).first()
     rows_in, left_out = tallied if tallied else (0, 0)
     # num_events of the tiles is the independent count: an event in no tile, or in two, breaks the balance.
     counts = RowCounts(rows_in, commit.rows, filtered=left_out, aggregated=num_events - commit.rows)
     note = "all days" if days is None else f"{len(days)} days"
-    return StageResult(counts, read, {"member_days": commit.version}, note)
+    return StageResult(counts, read, {"member_days": commit.version, **written}, note)
 
 
-def _changed_days(run: Run, version: int, earn: Mapping[str, object]) -> tuple[date, ...] | None:
-    """The days on which ``events`` changed since the tiles were made; None when that cannot be told: all of them.
-
-    Other rules by which points are earned, or other categories where they count, change every day.
-    """
-    stamp = next((c.stamp for c in run.tables.commits("member_days") if READ_STAMP in c.stamp), None)
-    if stamp is None or stamp[READ_STAMP] > version or stamp.get(EARN_STAMP) != earn:
+def _write_breakdowns(
+    run: Run, frames: Mapping[str, DataFrame], events_version: int, *, stamp: Mapping[str, object]
+) -> Written | None:
+    """None when no day has changed."""
+    days = _changed_days(run, MEMBER_DAY_BREAKDOWNS.name, events_version, stamp=stamp)
+    if days == ():
         return None
-    return run.tables.changed_days("events", stamp[READ_STAMP])
+    breakdowns = build_breakdown_tiles(of_days(frames["events"], days), frames.get("products"), run.config)
+    assert breakdowns is not None, "features ask for breakdowns"
+    return _write_days(run, MEMBER_DAY_BREAKDOWNS, breakdowns, days, stamp={READ_STAMP: events_version, **stamp})
+
+
+def of_days(rows: DataFrame, days: tuple[date, ...] | None) -> DataFrame:
+    """The rows of some days, None for all."""
+    return rows if days is None else rows.where(F.col("day").isin(list(days)))
+
+
+def _write_days(
+    run: Run, contract: TableContract, tiles: DataFrame, days: tuple[date, ...] | None, *, stamp: Mapping[str, object]
+) -> Written:
+    tables = run.tables.with_stamp(**{DAYS_STAMP: "all" if days is None else [str(day) for day in days], **stamp})
+    return tables.replace(contract, tiles) if days is None else tables.replace_slice(contract, tiles, {"day": days})
+
+
+def _changed_days(run: Run, table: str, events_version: int, *, stamp: Mapping[str, object]) -> tuple[date, ...] | None:
+    """The days on which ``events`` changed since the table was made; None when that cannot be told: all of them.
+
+    With another ``stamp`` every day changes: other rules by which points are earned, other categories where they count.
+    """
+    made = next((c.stamp for c in run.tables.commits(table) if READ_STAMP in c.stamp), None)
+    if made is None or made[READ_STAMP] > events_version or any(made.get(k) != v for k, v in stamp.items()):
+        return None
+    return run.tables.changed_days("events", made[READ_STAMP])
 
 
 def _require_fresh(run: Run, member_days: DataFrame) -> None:
@@ -113,7 +153,8 @@ def run_features(run: Run) -> StageResult:
     _require_covered(run, dates)
     vocabulary = vocabulary_of(run, frames)
     profile, plan = profile_of(run, vocabulary), sequence_plan(run, vocabulary, dates)
-    written = _write_windows(run, frames, profile, dates=dates)
+    breakdowns = breakdowns_of(run, vocabulary)
+    written = _write_windows(run, frames, profile, breakdowns, dates=dates)
     if plan is not None:
         written["member_event_sequences"] = write_event_sequences(run, frames, plan, vocabulary)
     rows = {name: commit.rows for name, commit in written.items()}
@@ -123,21 +164,29 @@ def run_features(run: Run) -> StageResult:
     counts = RowCounts(_population(frames["members"], dates), rows["member_features"])
     page = run.shop_dir / "runs" / "features" / "catalogue.md"
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(catalogue(features_of(run), scalar_features(level_rules(run)), profile=profile), encoding="utf-8")
+    others = scalar_features(level_rules(run))
+    page.write_text(catalogue(features_of(run), others, profile=profile, breakdowns=breakdowns), encoding="utf-8")
     return StageResult(counts, read, versions, f"{len(dates)} as-of dates, meaning of the features in {page}")
 
 
 def _tables_read(run: Run) -> tuple[str, ...]:
     """A shop may have no products."""
     of_events = ["events", *(["products"] if run.tables.exists("products") else [])]
-    return ("members", "member_days", "member_levels", *(of_events if run.config.features.sequence_events else []))
+    needed = of_events if event_dimensions(run.config) else []
+    broken_down = [MEMBER_DAY_BREAKDOWNS.name] if configured_dimensions(run.config) else []
+    return ("members", "member_days", "member_levels", *broken_down, *needed)
 
 
 def _write_windows(
-    run: Run, frames: Mapping[str, DataFrame], profile: tuple[ProfileFeature, ...], *, dates: tuple[date, ...]
+    run: Run,
+    frames: Mapping[str, DataFrame],
+    profile: tuple[ProfileFeature, ...],
+    breakdowns: tuple[Breakdown, ...],
+    *,
+    dates: tuple[date, ...],
 ) -> dict[str, Written]:
     """Both tables that the window kernel makes in one pass."""
-    published: tuple[Published, ...] = (*features_of(run), *profile)
+    published: tuple[Published, ...] = (*published_features(features_of(run), breakdowns), *profile)
     _require_same_meaning(run, published)
     stamped = replace(run, tables=run.tables.with_stamp(**{MEANING_STAMP: digests(published)}))
     contracts = {
@@ -146,8 +195,14 @@ def _write_windows(
         ),
         "member_sequences": member_sequences_contract(measures_of(run)),
     }
-    plan = window_plan(run.config, dates, profile=profile)
-    windows = build_windows(frames["members"], frames["member_days"], frames["member_levels"], plan).persist()
+    plan = window_plan(run.config, dates, profile=profile, breakdowns=breakdowns)
+    windows = build_windows(
+        frames["members"],
+        frames["member_days"],
+        frames["member_levels"],
+        plan,
+        frames.get(MEMBER_DAY_BREAKDOWNS.name),
+    ).persist()
     try:
         made = build_feature_tables(windows, run.config, profile=profile)
         return {name: stamped.write_dates(contracts[name], frame, dates) for name, frame in made.items()}

@@ -21,9 +21,10 @@ def build_member_days(events: DataFrame, points: Column | None = None) -> DataFr
 
     ``points`` are those of one event; None takes the points that the log gives.
 
-    num_orders counts distinct order ids (an order event without an id is an order of its own) and num_sessions distinct
-    session ids of browsing events; num_items and discounts sum over order events, spend_cents is net of refunds on the
-    day they take effect, num_events counts all events.
+    num_orders counts distinct order ids (an order event without an id is an order of its own), num_discounted_orders
+    those of them with a discount; num_sessions distinct session ids of browsing events, num_cart_sessions those in
+    which something was put into the cart. num_items and discounts sum over order events, spend_cents is net of refunds
+    on the day they take effect, num_events counts all events.
     """
     is_order = F.col("event_type") == "order"
     order_key = F.when(is_order, F.coalesce("order_id", "event_id"))
@@ -34,27 +35,35 @@ def build_member_days(events: DataFrame, points: Column | None = None) -> DataFr
         events.where(is_tiled())
         .groupBy("member_id", "day", order_key.alias("order_key"), session_key.alias("session_key"))
         .agg(
-            _sum_where(is_order, F.col("quantity")).alias("num_items"),
+            sum_where(is_order, F.col("quantity")).alias("num_items"),
             F.sum("net_cents").alias("spend_cents"),
-            _sum_where(is_order, F.col("discount_cents")).alias("discount_cents"),
-            _number_of("activity").alias("num_activities"),
-            _number_of("view").alias("num_views"),
-            _number_of("search").alias("num_searches"),
-            _number_of("cart_add").alias("num_cart_adds"),
+            sum_where(is_order, F.col("discount_cents")).alias("discount_cents"),
+            number_of("activity").alias("num_activities"),
+            number_of("view").alias("num_views"),
+            number_of("search").alias("num_searches"),
+            number_of("cart_add").alias("num_cart_adds"),
+            number_of("coupon").alias("num_coupons"),
             F.count_if(is_refund()).alias("num_refunds"),
             F.sum(F.col("points") if points is None else points).alias("points"),
             F.count("*").alias("num_events"),
         )
     )
-    counts = {"num_orders": F.count("order_key"), "num_sessions": F.count("session_key")}
+    counts = {
+        "num_orders": F.count("order_key"),
+        "num_discounted_orders": F.count_if(F.col("order_key").isNotNull() & (F.col("discount_cents") > 0)),
+        "num_sessions": F.count("session_key"),
+        "num_cart_sessions": F.count_if(F.col("session_key").isNotNull() & (F.col("num_cart_adds") > 0)),
+    }
     sums = {name: F.sum(name) for name in (*MEASURES, "num_events") if name not in counts}
     values = [value.alias(name) for name, value in {**counts, **sums}.items()]
     return by_key.groupBy("member_id", "day").agg(*values).select(*MEMBER_DAYS.schema.names)
 
 
-def _number_of(event_type: str) -> Column:
+def number_of(event_type: str) -> Column:
+    """How many events are of a type."""
     return F.count_if(F.col("event_type") == event_type)
 
 
-def _sum_where(condition: Column, value: Column) -> Column:
+def sum_where(condition: Column, value: Column) -> Column:
+    """Sum of the values for which a condition holds, bigint, 0 where it never does."""
     return F.sum(F.when(condition, value).otherwise(F.lit(0))).cast("bigint")

@@ -9,16 +9,21 @@ from functools import reduce
 from pyspark.sql import DataFrame
 
 from memberlevel_spark.config import Config
+from memberlevel_spark.features.breakdowns import WITH_ENTRIES, spread_dimensions
+from memberlevel_spark.features.point_in_time import configured_features
 from memberlevel_spark.features.profiles import build_profile_values
 from memberlevel_spark.features.recent_events import build_entries, build_event_values
-
-EVENT_NAMES = ("event_category", "event_channel")
 
 
 def vocabulary_names(config: Config) -> tuple[str, ...]:
     """The columns that need a vocabulary."""
     of_profile = [f"profile_{attribute}" for attribute in _categories(config)]
-    return (*(EVENT_NAMES if config.features.sequence_events else ()), *of_profile)
+    return (*(f"event_{dimension}" for dimension in event_dimensions(config)), *of_profile)
+
+
+def event_dimensions(config: Config) -> tuple[str, ...]:
+    """The columns of events that need a vocabulary: for event sequences, or for features spread over their values."""
+    return WITH_ENTRIES if config.features.sequence_events else spread_dimensions(configured_features(config))
 
 
 def build_vocabulary(frames: Mapping[str, DataFrame], config: Config) -> DataFrame | None:
@@ -28,7 +33,7 @@ def build_vocabulary(frames: Mapping[str, DataFrame], config: Config) -> DataFra
     """
     through, limits = max(config.timeline.split.train), config.features.vocabulary
     values: list[DataFrame] = []
-    if config.features.sequence_events:
+    if event_dimensions(config):
         values.append(build_event_values(frames["events"], frames.get("products"), through=through))
     if _categories(config):
         values.append(build_profile_values(frames["members"], _categories(config), through=through))

@@ -7,6 +7,8 @@ from pyspark.sql import DataFrame
 
 from memberlevel_spark.config import Config
 from memberlevel_spark.errors import ArtefactError, first_five
+from memberlevel_spark.features.breakdowns import Breakdown, declared_breakdowns
+from memberlevel_spark.features.point_in_time import configured_features
 from memberlevel_spark.features.profiles import ProfileFeature, profile_features
 from memberlevel_spark.features.vocabulary import Vocabulary
 from memberlevel_spark.features.vocabulary_entries import build_vocabulary, vocabulary_names
@@ -58,6 +60,14 @@ def profile_of(run: Run, vocabulary: Vocabulary | None = None) -> tuple[ProfileF
     if not declared:
         return ()
     return profile_features(declared, kept_vocabulary(run) if vocabulary is None else vocabulary)
+
+
+def breakdowns_of(run: Run, vocabulary: Vocabulary | None = None) -> tuple[Breakdown, ...]:
+    """The breakdowns that features of the configuration speak of, by the kept vocabulary where none is given."""
+    declared = configured_features(run.config)
+    if not declared_breakdowns(declared):
+        return ()
+    return declared_breakdowns(declared, kept_vocabulary(run) if vocabulary is None else vocabulary)
 
 
 def fitted_vocabulary(frames: Mapping[str, DataFrame], config: Config) -> Vocabulary:

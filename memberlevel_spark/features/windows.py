@@ -1,9 +1,10 @@
 """Features of many as-of dates in one pass: one row per member with its tiles as arrays, through the numpy kernel.
 
-In: ``members`` (when the shop knew them first, and their profiles), ``member_days`` and ``member_levels``. Out: one row
-per member and as-of date on which the member was known, with ``longs`` and ``doubles`` (the declared features of either
-type, then those of the profile, null where a member has no value), ``weekly`` (weekly sums per measure, newest first)
-and ``standing`` (what the level rules say on that day, as ``standing_names`` has it).
+In: ``members`` (when the shop knew them first, and their profiles), ``member_days``, ``member_levels`` and, where
+features ask for them, ``member_day_breakdowns``. Out: one row per member and as-of date on which the member was known,
+with ``longs`` and ``doubles`` (the declared features of either type, then those of the profile, null where a member has
+no value), ``weekly`` (weekly sums per measure, newest first) and ``standing`` (what the level rules say on that day, as
+``standing_names`` has it).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.features.aggregates import compute
+from memberlevel_spark.features.breakdown_tiles import breakdown_axes, breakdown_chunks, with_breakdowns
+from memberlevel_spark.features.breakdowns import Breakdown, first_day_read
 from memberlevel_spark.features.feature import Feature
 from memberlevel_spark.features.kernel_axes import Axes, Longs, Questions, TileAxis
 from memberlevel_spark.features.profiles import ProfileFeature, profile_answers, with_profiles
@@ -55,6 +58,7 @@ class WindowPlan:
     reach_days: int
     holidays: tuple[int, ...] = ()
     profile: tuple[ProfileFeature, ...] = ()
+    breakdowns: tuple[Breakdown, ...] = ()
 
     @property
     def weekly(self) -> tuple[Feature, ...]:
@@ -68,7 +72,13 @@ def days_since_epoch(days: Sequence[date]) -> tuple[int, ...]:
     return tuple(sorted(day_number(day) for day in days))
 
 
-def build_windows(members: DataFrame, member_days: DataFrame, member_levels: DataFrame, plan: WindowPlan) -> DataFrame:
+def build_windows(
+    members: DataFrame,
+    member_days: DataFrame,
+    member_levels: DataFrame,
+    plan: WindowPlan,
+    member_day_breakdowns: DataFrame | None = None,
+) -> DataFrame:
     """Run the kernel over all members; tiles after an as-of date are never looked at for that date."""
     histories = with_histories(members, member_days, plan.measures, plan.rules)
     stretch = F.struct(F.unix_date("valid_from").alias("level_from"), "level", "own_level")
@@ -76,6 +86,10 @@ def build_windows(members: DataFrame, member_days: DataFrame, member_levels: Dat
     arrays = [F.col(f"levels.{name}").alias(name) for name in LEVELS]
     rows = histories.join(levels, "member_id", "left").select(*histories.columns, *arrays)
     rows = with_profiles(rows, members, plan.profile) if plan.profile else rows
+    if plan.breakdowns:
+        assert member_day_breakdowns is not None, "features speak of breakdowns, and there are none"
+        since = first_day_read(plan.declared, plan.as_of_days[0])
+        rows = with_breakdowns(rows, member_day_breakdowns, plan.breakdowns, first_day=since)
     return rows.mapInArrow(_kernel(plan), WINDOWED_SCHEMA)
 
 
@@ -83,7 +97,8 @@ def _kernel(plan: WindowPlan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[p
     def compute(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for part in member_chunks(batch, plan.rules, plan.as_of_days[-1] + plan.reach_days):
-                yield compute_batch(part, plan)
+                for few in breakdown_chunks(part, plan.breakdowns):
+                    yield compute_batch(few, plan)
 
     return compute
 
@@ -98,7 +113,7 @@ def compute_batch(batch: pa.RecordBatch, plan: WindowPlan) -> pa.RecordBatch:
     member_Q, date_Q, stretch_Q = member_Q[held_Q], date_Q[held_Q], stretch_Q[held_Q]
     as_of_Q = np.asarray(plan.as_of_days, dtype=np.int64)[date_Q]
     axis = TileAxis.of(plan.measures, tiles.member_T, day_T=tiles.day_T, values_MT=tiles.values_XT)
-    axes = Axes(axis, holidays_H=np.asarray(plan.holidays, dtype=np.int64))
+    axes = Axes(axis, *breakdown_axes(batch, plan.breakdowns), np.asarray(plan.holidays, dtype=np.int64))
     wanted = tuple(dict.fromkeys((*plan.declared, *plan.weekly)))
     answers = compute(axes, wanted, member_Q=member_Q, as_of_Q=as_of_Q)
     answers |= profile_answers(batch, plan.profile, Questions(member_Q, as_of_Q))

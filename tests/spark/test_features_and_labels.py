@@ -13,8 +13,10 @@ from memberlevel_spark.examples.build import build_examples, join_labels, model_
 from memberlevel_spark.examples.encoder import Encoder, Input
 from memberlevel_spark.examples.labels import LabelWindows, build_labels
 from memberlevel_spark.features.assemble import build_member_features, build_member_sequences, feature_fields
+from memberlevel_spark.features.breakdowns import declared_breakdowns, published_features
 from memberlevel_spark.features.feature import Feature
 from memberlevel_spark.features.profiles import ProfileFeature, build_profile_values
+from memberlevel_spark.features.vocabulary import Vocabulary
 from memberlevel_spark.features.windows import WindowPlan, build_windows, days_since_epoch
 from memberlevel_spark.levels.replay import build_member_levels
 from memberlevel_spark.levels.rules import LevelRules
@@ -281,8 +283,15 @@ def test_the_model_reads_windows_scalars_and_weekly_sums_in_declared_order():
         }
     )
     profile = (ProfileFeature("age", "number"), ProfileFeature("city", "category", ("Ulm",)))
-    declared = (Feature("num_orders", "sum", window_days=7),)
-    inputs = model_inputs(declared, LevelRules(levels), ("num_orders",), 2, profile=profile)
+    top = Feature("num_views_by_channel", "top", window_days=7, part=0)
+    declared = (Feature("num_orders", "sum", window_days=7), top)
+    breakdowns = declared_breakdowns(declared, Vocabulary(AS_OF, {"event_channel": ("web",)}))
+    places, plain = 16, Feature("num_orders", "sum", window_days=7)
+    with_top = model_inputs(declared, LevelRules(levels), ("num_orders",), 2, profile=profile, breakdowns=breakdowns)
+    assert [item.name for item in with_top[1 : 1 + places]] == [f"{top.name}_is_{place}" for place in range(places)]
+    assert {item.meaning for item in with_top[1 : 1 + places]} == {published_features(declared, breakdowns)[1].digest}
+    inputs = model_inputs((plain,), LevelRules(levels), ("num_orders",), 2, profile=profile)
+    assert with_top[1 + places :] == inputs[1:]
     assert [item.meaning for item in inputs if item.meaning] == [
         profile[0].digest,
         profile[1].digest,

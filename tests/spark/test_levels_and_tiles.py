@@ -48,6 +48,9 @@ def test_a_tile_counts_orders_and_sessions_once_nets_refunds_and_leaves_out_gues
             ("a", DAY, "e8", "view", None, "s1", 1, 0, 0, 0, None),
             ("a", DAY, "e9", "search", None, "s2", 1, 0, 0, 0, None),
             ("a", DAY, "f1", "cart_add", None, "s2", 1, 0, 0, 0, None),
+            ("a", DAY, "f0", "cart_add", None, "s2", 1, 0, 0, 0, None),
+            ("a", DAY, "g1", "cart_add", None, None, 1, 0, 0, 0, None),
+            ("a", DAY, "g2", "coupon", None, None, 1, 0, 0, 0, None),
             ("a", day(1), "f2", "activity", "o9", None, 9, 0, 9, 0, None),
             ("a", day(1), "f3", "refund", "o1", None, 9, -30, 9, 0, None),
             ("a", day(1), "f4", "cancellation", "o2", None, 9, -7, 9, 0, None),
@@ -59,7 +62,10 @@ def test_a_tile_counts_orders_and_sessions_once_nets_refunds_and_leaves_out_gues
         columns,
     )
     expected = spark.createDataFrame(
-        [("a", DAY, 4, 6, 159, 5, 1, 2, 1, 1, 2, 0, 0, 10), ("a", day(1), 0, 0, -37, 0, 1, 0, 0, 0, 0, 2, 25, 5)],
+        [
+            ("a", DAY, 4, 6, 159, 5, 1, 2, 1, 3, 2, 0, 0, 1, 1, 1, 13),
+            ("a", day(1), 0, 0, -37, 0, 1, 0, 0, 0, 0, 2, 25, 0, 0, 0, 5),
+        ],
         MEMBER_DAYS.schema,
     )
     assert_df_equality(build_member_days(events), expected, ignore_nullable=True, ignore_row_order=True)

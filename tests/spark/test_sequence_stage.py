@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from pyspark.sql import SparkSession
 
-from memberlevel_spark.config.model import TrainDates, VocabularyConfig
+from memberlevel_spark.config.model import FeaturesConfig, TrainDates, VocabularyConfig
 from memberlevel_spark.errors import ArtefactError, ConfigError
 from memberlevel_spark.features.stage import published_meaning, run_features, run_member_days
 from memberlevel_spark.features.vocabulary import Vocabulary
@@ -56,7 +56,8 @@ def full_run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> R
     timeline = config.timeline.model_copy(update={**dates, "score": (END,), "data_through": END})
     limits = VocabularyConfig(min_count=1, max_entries=9)
     update = {"sequence_events": 3, "vocabulary": limits, "profile": {"city": "category", "size": "number"}}
-    features = config.features.model_copy(update=update)
+    more = [{"measure": "num_events_by_channel", "aggregate": "part_share", "window_days": 91, "part": 0}]
+    features = FeaturesConfig.model_validate({**config.features.model_dump(), **update, "more": more})
     config = config.model_copy(update={"timeline": timeline, "features": features, "output_dir": folder})
     run = Run(config, DeltaTables(spark, str(folder / "tables"), {"run_id": "test"}))
     rows = [_event(number, day, channel) for number, (day, channel) in enumerate([*CHANNELS, (END, "web")])]
@@ -73,7 +74,8 @@ def full_run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> R
         stage(run)
     result = run_features(run)
     assert set(result.written) == {"member_features", "member_sequences", "member_event_sequences"}
-    assert set(result.read) == {"members", "member_days", "member_levels", "events", "products"}
+    tiles = {"member_days", "member_day_breakdowns"}
+    assert set(result.read) == {"members", "member_levels", "events", "products"} | tiles
     assert result.counts.rows_in == result.counts.rows_out == 2 * 4
     return run
 
@@ -115,8 +117,11 @@ def test_vocabularies_are_those_of_the_last_training_date_and_give_the_numbers_o
         ("silent", TRAIN, 2, None),
     ]
     assert published_meaning(full_run)["profile_city"] == profile_of(full_run)[0].digest
+    shares = rows_of(full_run, "member_features", "num_events_by_channel_0_share_91d")
+    assert [row[2] for row in shares] == [pytest.approx(2 / 3), 0.5, 0.0, pytest.approx(1 / 3), *[None] * 4]
     page = (full_run.shop_dir / "runs" / "features" / "catalogue.md").read_text(encoding="utf-8")
     assert "| `profile_city` |" in page and "| `profile_size` |" in page
+    assert "Category 0 = web, 1 = app, 15 = all others." in page
 
 
 def test_a_single_date_is_made_by_the_kept_vocabulary_and_leaves_the_others(single_date: Run):

@@ -110,7 +110,10 @@ def of_spread(feature: Feature, spread: list[int]) -> Value:
         return (spread[5] + spread[6]) / total
     if feature.aggregate.endswith("_share"):
         return spread[feature.part or 0] / total
-    return spread.index(max(spread)) if feature.aggregate == "top" else float(entropy(spread))
+    if feature.aggregate == "top":
+        ranked = sorted((part for part, value in enumerate(spread) if value), key=lambda part: (-spread[part], part))
+        return dict(enumerate(ranked)).get(feature.part or 0)
+    return float(entropy(spread))
 
 
 def of_weeks(feature: Feature, history: History, as_of: int) -> Value:

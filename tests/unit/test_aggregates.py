@@ -192,7 +192,7 @@ def test_every_aggregate_of_the_registry_has_a_formula_and_every_one_of_tiles_a_
 @pytest.mark.parametrize(("day", "number"), [(13, 0), (14, 1), (20, 1), (21, 0)])
 def test_items_and_categories_have_the_same_window_as_tiles(day: int, number: int):
     distinct = Feature("item", "num_distinct", window_days=7)
-    top = Feature("by_category", "top", window_days=7)
+    top = Feature("by_category", "top", window_days=7, part=0)
     share = Feature("by_category", "part_share", window_days=7, part=2)
     found = ask([History(items=frozenset({(day, 3)}), categories=((day, 2, 5),))], [20], [distinct, top, share])
     assert value(found[distinct.name], 0) == number
@@ -353,7 +353,7 @@ def test_features_of_what_no_axis_has_are_refused():
         (Feature("num_likes", "sum"), r"num_likes \(tiles\). The tiles have: num_orders, spend_cents"),
         (Feature("spend_cents", "ratio", of=("num_likes",)), r"num_likes \(tiles\)"),
         (Feature("brand", "num_distinct"), r"brand \(items\)"),
-        (Feature("by_brand", "top"), r"by_brand \(categories\)"),
+        (Feature("by_brand", "top", part=0), r"by_brand \(categories\)"),
         (Feature("by_category", "part_share", part=3), r"by_category category 3"),
     ):
         with pytest.raises(ConfigError, match=f"features of what no axis has: {wrong}"):

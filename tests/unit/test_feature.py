@@ -76,7 +76,7 @@ def test_the_meaning_is_a_sentence_that_names_measures_and_window():
 def test_never_is_the_length_of_the_window_or_two_years_and_sums_are_never_null():
     assert Feature("num_orders", "days_since", window_days=91).when_null == 91
     assert Feature("num_orders", "days_since").when_null == 730
-    assert Feature("category", "top").when_null == -1
+    assert Feature("category", "top", part=0).when_null == -1
     assert (CENTS.nullable, CENTS.when_null) == (False, 0)
     assert Feature("spend_cents", "std").nullable
 
