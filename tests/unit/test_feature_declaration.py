@@ -71,9 +71,7 @@ def test_an_aggregate_of_what_it_cannot_be_made_of_is_refused_before_any_work(de
 
 
 def test_a_breakdown_nobody_has_is_refused_with_the_names_there_are():
-    with pytest.raises(
-        ConfigError, match=r"not used: points_by_category.*Breakdowns are called categories"
-    ):
+    with pytest.raises(ConfigError, match=r"not used: points_by_category.*Breakdowns are called categories"):
         declared_features(more_of(measure="points_by_category", aggregate="entropy"), ("num_orders",))
 
 

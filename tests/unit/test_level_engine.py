@@ -1,5 +1,6 @@
 """The level engine next to the plain-Python reference: random programmes, batches of random members."""
 
+import os
 from collections.abc import Sequence
 from datetime import date, timedelta
 
@@ -19,7 +20,8 @@ from memberlevel_spark.timeline import date_of, day_number
 from tests.level_programmes import History, histories, programmes
 from tests.level_reference import Standing, Stretch, missing, replay, standing
 
-EXAMPLES = 12
+# Batches of up to five members per test; MEMBERLEVEL_EXAMPLES=1000 looks into the corners, in some minutes.
+EXAMPLES = int(os.environ.get("MEMBERLEVEL_EXAMPLES", "40"))
 Row = tuple[date, int, int, str, tuple[int, ...]]
 
 
