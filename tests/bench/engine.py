@@ -1,8 +1,9 @@
-"""Daily tiles and window features at the size of a shop: 20 million events of 500,000 members, next to DuckDB.
+"""Daily tiles and window features at the size of a shop: 20 million events of 500,000 members, next to DuckDB, Polars.
 
-Events are skewed (a member's share falls with their number), and one member alone has 500,000 of them. Ours are the
-builders of the stages, on Delta tables; the peer works on the same Parquet files with as many threads, features in the
-better of two formulations. Tiles are compared row by row, features for every hundredth member.
+Events come in visits of five, on one day. They are skewed (a member's share falls with their number), and one member
+alone has 500,000 of them. Ours are the builders of the stages, on Delta tables; the peers read the same Parquet files
+with as many threads, DuckDB's features in the better of two formulations. Tiles are compared row by row; ours with
+DuckDB's features for every hundredth member, those of Polars with DuckDB's on the last date.
 """
 
 import os
@@ -23,6 +24,7 @@ from memberlevel_spark.levels.replay import build_member_levels
 from memberlevel_spark.levels.rules import LevelRules
 from memberlevel_spark.schemas import MEMBER_DAYS
 from memberlevel_spark.tables import DeltaTables
+from tests.bench import engine_polars
 from tests.bench.memory import peak_memory
 
 SMALL, LARGE, DAYS, DATES, CORES = 5_000_000, 20_000_000, 400, 28, 2
@@ -45,14 +47,15 @@ EVENTS_SQL = """
 COPY (
     SELECT 'e' || i AS event_id,
            'm' || CASE WHEN u < $whale THEN 0 ELSE floor(power(v, 2) * $members)::BIGINT END AS member_id,
-           DATE '2024-01-01' + (hash(i, 'day') % 400)::INTEGER AS day,
+           DATE '2024-01-01' + (hash(visit, 'day') % 400)::INTEGER AS day,
            CASE WHEN hash(i, 'type') % 10 = 0 THEN 'order' WHEN hash(i, 'type') % 10 = 1 THEN 'cart_add' ELSE 'view'
                END AS event_type,
-           'o' || i // 3 AS order_id, 's' || i // 8 AS session_id,
+           'o' || visit AS order_id, 's' || visit AS session_id,
            1 + (hash(i, 'units') % 4)::BIGINT AS quantity,
            CASE WHEN hash(i, 'type') % 10 = 0 THEN (hash(i, 'cents') % 5000)::BIGINT ELSE 0 END AS net_cents,
            (hash(i, 'rebate') % 100)::BIGINT AS discount_cents, 0::BIGINT AS points, NULL::VARCHAR AS flag
-    FROM (SELECT i, hash(i, 'whale') / 18446744073709551616.0 AS u, hash(i, 'member') / 18446744073709551616.0 AS v
+    FROM (SELECT i, i // 5 AS visit, hash(i // 5, 'whale') / 18446744073709551616.0 AS u,
+                 hash(i // 5, 'member') / 18446744073709551616.0 AS v
           FROM range($events) t(i))
 ) TO '{target}' (FORMAT parquet, ROW_GROUP_SIZE 500000)
 """
@@ -85,15 +88,17 @@ def measure(
         one, day = second.our_features(AS_OF[-1:]), second.our_day()
     peer_tiles, peer_one, peer_all = second.peer_tiles(), second.peer_features(AS_OF[-1:]), second.peer_features(AS_OF)
     second.assert_same()
+    polars_tiles, polars_one, polars_all = second.polars_tiles(), *map(second.polars_features, (AS_OF[-1:], AS_OF))
+    second.assert_polars_same()
     return {
         "tiles_vs_duckdb": (
             tiles / peer_tiles,
             "x seconds",
-            f"DuckDB: {peer_tiles:.1f} s, ours {tiles:.1f}",
+            _three(peer_tiles, polars_tiles, tiles),
         ),
         "tiles_20m_vs_5m": (tiles / small_tiles, "x seconds", f"{small:,} events in {small_tiles:.1f} s (4 is linear)"),
-        "features_1_date_vs_duckdb": (one / peer_one, "x seconds", f"DuckDB: {peer_one:.1f} s, ours {one:.1f}"),
-        "features_28_dates_vs_duckdb": (whole / peer_all, "x seconds", f"DuckDB: {peer_all:.1f} s, ours {whole:.1f}"),
+        "features_1_date_vs_duckdb": (one / peer_one, "x seconds", _three(peer_one, polars_one, one)),
+        "features_28_dates_vs_duckdb": (whole / peer_all, "x seconds", _three(peer_all, polars_all, whole)),
         "features_20m_vs_5m": (whole / small_features, "x seconds", f"{small:,} events: {small_features:.1f} s"),
         "features_28_dates_vs_1_date": (whole / one, "x seconds", f"one date: {one:.1f} s (28 would be linear)"),
         "daily_increment_vs_full": (
@@ -152,6 +157,25 @@ class _Shop:
         self.db.execute(f"CREATE OR REPLACE TABLE dates AS SELECT * FROM (VALUES {days}) t(as_of)")
         return min(_seconds(lambda sql=sql: self.db.execute(sql)) for sql in (_asof_sql(), _filtered_sql()))  # type: ignore[misc]
 
+    def polars_tiles(self) -> float:
+        """Seconds from the same events to a Parquet file."""
+        return _seconds(lambda: engine_polars.write_tiles(self.events, self.folder / "polars.parquet"))
+
+    def polars_features(self, dates: tuple[date, ...]) -> float:
+        """Seconds of the features, date by date."""
+        tiles, target = self.folder / "polars.parquet", self.folder / "polars_features.parquet"
+        return _seconds(lambda: engine_polars.write_features(tiles, DECLARED, dates, target))
+
+    def assert_polars_same(self) -> None:
+        """Errors: AssertionError when the tiles, or the features of the last date, differ from DuckDB's."""
+        for table, file, names in (
+            ("tiles", "polars.parquet", ["member_id", "day", *MEASURES, "num_sessions", "num_events"]),
+            (f"(FROM features WHERE as_of = DATE '{LAST}')", "polars_features.parquet", ["member_id", *_names()]),
+        ):
+            summary = f"SELECT count(*), sum(hash({', '.join(names)}))::VARCHAR FROM "
+            found = [self.db.execute(summary + source).fetchone() for source in (table, f"'{self.folder / file}'")]
+            assert found[0] == found[1], f"{file} differs: {found}"
+
     def assert_same(self) -> None:
         """Errors: AssertionError when tiles or features differ."""
         names = "member_id, day, " + ", ".join([*MEASURES, "num_sessions", "num_events"])
@@ -165,7 +189,7 @@ class _Shop:
         members = sample.select("member_id").distinct()
         self._windows(AS_OF, self._levels(), sample, members).write.mode("overwrite").parquet(f"{self.folder}/ours")
         values = ", ".join(f"longs[{number}]" for number in range(1, len(DECLARED) + 1))
-        columns = ", ".join(feature.name for feature in DECLARED)
+        columns = ", ".join(_names())
         self.db.execute(
             f"CREATE OR REPLACE VIEW sample AS SELECT member_id, (DATE '1970-01-01' + as_of_day) AS as_of,"
             f" hash({values}) AS digest, longs FROM read_parquet('{self.folder}/ours/*.parquet')"
@@ -194,6 +218,14 @@ class _Shop:
         if only is not None:
             members, levels = (frame.join(only, "member_id", "left_semi") for frame in (members, levels))
         return build_windows(members, tiles, levels, plan)
+
+
+def _names() -> list[str]:
+    return [feature.name for feature in DECLARED]
+
+
+def _three(duckdb_seconds: float, polars_seconds: float, ours: float) -> str:
+    return f"DuckDB: {duckdb_seconds:.1f} s, Polars {polars_seconds:.1f}, ours {ours:.1f}"
 
 
 def _seconds(run: Callable[[], object]) -> float:
