@@ -37,10 +37,17 @@ LEVELS = LevelsConfig.model_validate(
 )
 
 
+MORE = [
+    {"measure": "spend_cents_by_category", "aggregate": "part_share", "window_days": 28, "part": 0},
+    {"measure": "num_events_by_hour", "aggregate": "entropy", "window_days": 28},
+    {"measure": "products", "aggregate": "num_distinct", "window_days": 28},
+]
+
+
 def tiny_config(**sections: object) -> Config:
     """Complete Journey's configuration with the tiny shop's timeline, levels and short windows."""
     options = [f"timeline={json.dumps(TIMELINE)}", "features.windows_days=[28]", "features.sequence_weeks=2"]
-    options += ["features.measures=[spend_cents]"]
+    options += ["features.measures=[spend_cents]", f"features.more={json.dumps(MORE)}"]
     return load_config(JOURNEY, options, {}).model_copy(update={"levels": LEVELS, **sections})
 
 
