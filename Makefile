@@ -21,8 +21,8 @@ world: setup ## make a synthetic shop with known truth, then run the whole job o
 	$(VENV_PYTHON) -m jobs.world --config conf/world.yaml $(ARGS)
 	$(VENV_PYTHON) -m jobs.pipeline --config conf/world.yaml $(ARGS)
 
-test: setup ## run the tests
-	$(VENV_PYTHON) -m pytest -q
+test: setup ## run the tests, in two processes
+	$(VENV_PYTHON) -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: setup ## lint, formatting and types
 	$(VENV_PYTHON) -m ruff check
