@@ -93,6 +93,8 @@ def build_parser(name: str) -> argparse.ArgumentParser:
             metavar="SECONDS",
             help="go on and take what is new every so many seconds, until interrupted; default: what is there now",
         )
+    if name == "world":
+        parser.add_argument("--pipeline", action="store_true", help="then run every stage on it, in the same session")
     if name in (PIPELINE, "train"):
         parser.add_argument("--how", choices=("spark", "inline"), help="where to train; replaces training.how")
     parser.add_argument(
@@ -174,11 +176,12 @@ def _run(name: str, config: Config, parsed: argparse.Namespace) -> None:
     run = Run(config, tables, dates, every_seconds=getattr(parsed, "continuous", None))
     if parsed.dry_run:
         print(_dry_run(run, [stage_named(name)] if name != PIPELINE else STAGES))
-    elif name == PIPELINE:
+        return
+    if name != PIPELINE:
+        run_one(stage_named(name), run)
+    if name == PIPELINE or getattr(parsed, "pipeline", False):
         run_pipeline(run)
         print(_summary(run))
-    else:
-        run_one(stage_named(name), run)
 
 
 def _dry_run(run, stages) -> str:  # type: ignore[no-untyped-def]
