@@ -106,6 +106,11 @@ def measure(
             "x seconds",
             f"all tiles and 28 dates: {tiles + whole:.1f} s; one day's tiles {day:.1f} s, one date {one:.1f} s",
         ),
+        "levels_replay_seconds": (
+            second.replay_seconds,
+            "s",
+            f"nothing: {large // EVENTS_PER_MEMBER:,} members, {DAYS} days; {first.replay_seconds:.1f} s for {small:,}",
+        ),
         "engine_peak_memory": (peak.gb, "GB", "nothing: driver, JVM and workers"),
     }
 
@@ -121,6 +126,7 @@ class _Shop:
         values = {"whale": WHALE_SHARE, "members": num_events // EVENTS_PER_MEMBER, "events": num_events}
         self.db.execute(EVENTS_SQL.format(target=self.events), values)
         self.tables = DeltaTables(spark, str(folder / "tables"), {})
+        self.replay_seconds = 0.0
 
     @property
     def events(self) -> str:
@@ -140,7 +146,7 @@ class _Shop:
     def our_features(self, dates: tuple[date, ...]) -> float:
         """Seconds of the features of these dates, level standing included, without a sink; the levels are given."""
         levels = self._levels().persist()
-        levels.count()
+        self.replay_seconds = _seconds(levels.count)
         windows = self._windows(dates, levels, self.tables.read("member_days"))
         seconds = _seconds(lambda: windows.write.format("noop").mode("overwrite").save())
         levels.unpersist()
