@@ -158,10 +158,20 @@ class _Shop:
         return _seconds(lambda: self.db.execute(script))
 
     def peer_features(self, dates: tuple[date, ...]) -> float:
-        """Seconds of the better formulation."""
+        """Seconds of the better formulation: joins for all dates at once, or date by date what one query of all dates
+        would spill by tens of gigabytes."""
+        self._ask_for(dates)
+        joined = _seconds(lambda: self.db.execute(f"CREATE OR REPLACE TABLE features AS {_asof_sql()}"))
+        self.db.execute("TRUNCATE features")
+        return min(joined, _seconds(lambda: [self._add_filtered(day) for day in dates]))
+
+    def _add_filtered(self, day: date) -> None:
+        self._ask_for((day,))
+        self.db.execute(f"INSERT INTO features {_filtered_sql()}")
+
+    def _ask_for(self, dates: tuple[date, ...]) -> None:
         days = ", ".join(f"(DATE '{day}')" for day in dates)
         self.db.execute(f"CREATE OR REPLACE TABLE dates AS SELECT * FROM (VALUES {days}) t(as_of)")
-        return min(_seconds(lambda sql=sql: self.db.execute(sql)) for sql in (_asof_sql(), _filtered_sql()))  # type: ignore[misc]
 
     def polars_tiles(self) -> float:
         """Seconds from the same events to a Parquet file."""
@@ -250,7 +260,7 @@ def _filtered_sql() -> str:
 
     values = ", ".join(map(aggregate, DECLARED))
     return (
-        f"CREATE OR REPLACE TABLE features AS SELECT member_id, as_of, {values} FROM tiles JOIN dates"
+        f"SELECT member_id, as_of, {values} FROM tiles JOIN dates"
         f" ON day <= as_of AND day > as_of - {max(WINDOWS_DAYS)} GROUP BY member_id, as_of"
     )
 
@@ -269,7 +279,7 @@ def _asof_sql() -> str:
         for name in [f.measure if f.aggregate == "sum" else "active"]
     )
     return (
-        f"CREATE OR REPLACE TABLE features AS WITH sums AS (SELECT member_id, day, {sums} FROM tiles"
+        f"WITH sums AS (SELECT member_id, day, {sums} FROM tiles"
         " WINDOW w AS (PARTITION BY member_id ORDER BY day)),"
         " g AS (SELECT member_id, as_of FROM (SELECT DISTINCT member_id FROM tiles), dates)"
         f" SELECT g.member_id, g.as_of, {values} FROM g{joins}"
