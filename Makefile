@@ -20,8 +20,8 @@ run: setup ## run the whole job on the demo shop; more arguments: make run ARGS=
 world: setup ## make a synthetic shop with known truth, then run the whole job on it
 	$(VENV_PYTHON) -m jobs.world --config conf/world.yaml --pipeline $(ARGS)
 
-test: setup ## run the tests, in two processes
-	$(VENV_PYTHON) -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
+test: setup ## run the tests
+	$(VENV_PYTHON) -m pytest -q
 
 check: setup ## lint, formatting and types
 	$(VENV_PYTHON) -m ruff check

@@ -39,7 +39,6 @@ EXTRAS = {
         "mypy>=1.11",
         "pandas-stubs>=2.2,<3",  # of the pandas we use
         "pytest>=8",
-        "pytest-xdist>=3.6",
         "ruff>=0.6",
         "setuptools>=77",
         "types-PyYAML",

@@ -1,11 +1,9 @@
 """One Spark session for the whole test run, and a small seeded shop."""
 
-import ast
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
@@ -37,57 +35,19 @@ def pytest_configure() -> None:
     MemberLevelError.__init__ = remember  # type: ignore[method-assign]
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, a folder whose tests share a session and a shop stays on one; unit tests go anywhere."""
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(item.path.stem if folder == "unit" else folder))
+    """Tests that look back at the whole run come last."""
+    items.sort(key=lambda item: item.get_closest_marker("runs_last") is not None)
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A worker hands over which errors it raised; a whole run that raised not all of the library's has failed."""
-    output = getattr(session.config, "workeroutput", None)
-    if output is not None:
-        output["raised"] = sorted(RAISED)
-    elif exitstatus == pytest.ExitCode.OK and _whole_run(session.config) and errors_never_raised():
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Name the errors that no test raised."""
-    never = errors_never_raised() if _whole_run(config) else []
-    if never:
-        terminalreporter.section("errors of the library that no test raised", red=True)
-        for path, line in never:
-            terminalreporter.write_line(f"memberlevel_spark/{path}:{line}")
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Take what a worker handed over."""
-    RAISED.update((path, line) for path, line in getattr(node, "workeroutput", {}).get("raised", []))
-
-
-def _whole_run(config: pytest.Config) -> bool:
-    part = config.option.keyword or config.option.markexpr or config.option.collectonly
-    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not part
-
-
-def errors_never_raised() -> list[tuple[str, int]]:
-    """File and line of every error the library makes that no test of this run raised."""
-    return sorted(raise_sites() - RAISED)
-
-
-def raise_sites() -> set[tuple[str, int]]:
-    """File and line of every error the library makes."""
-    names = {"ConfigError", "DataQualityError", "ArtefactError", "LeakageError"}
-    return {
-        (path.relative_to(LIBRARY).as_posix(), node.lineno)
-        for path in LIBRARY.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
-    }
+@pytest.fixture
+def raised_errors(request: pytest.FixtureRequest) -> set[tuple[str, int]] | None:
+    """File and line of every library error made so far, None when only a part of the tests runs."""
+    config = request.config
+    partial = (
+        config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword or config.option.markexpr
+    )
+    return None if partial else RAISED
 
 
 @pytest.fixture(scope="session")

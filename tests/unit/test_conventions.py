@@ -126,3 +126,21 @@ def test_every_stage_has_a_function_and_a_job_and_reads_only_what_an_earlier_one
 def test_every_tool_has_a_function_and_a_job():
     for tool in TOOLS:
         assert callable(tool.load()) and (ROOT / "jobs" / f"{tool.name}.py").is_file()
+
+
+def raise_sites() -> set[tuple[str, int]]:
+    """File and line of every error the library makes."""
+    names = {"ConfigError", "DataQualityError", "ArtefactError", "LeakageError"}
+    return {
+        (room(path), node.lineno)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
+    }
+
+
+@pytest.mark.runs_last
+def test_every_error_of_the_library_was_raised_in_this_test_run(raised_errors: set[tuple[str, int]] | None):
+    if raised_errors is None:
+        pytest.skip("needs the whole test run: a part of it cannot raise every error")
+    assert sorted(raise_sites() - raised_errors) == []
