@@ -69,7 +69,7 @@ def test_each_source_is_delivered_by_month_in_the_order_of_time(clean_world: Run
 
 
 def test_files_by_day_and_in_parts(spark: SparkSession, tmp_path: Path):
-    plan = world_plan(num_members=200, files="day", parts=2)
+    plan = world_plan(num_members=600, files="day", parts=2)
     first_days = shop_lines(spark, plan).where("source in ('clicks', 'orders') and file <= '2024-01-05'")
     assert deliver(plan, first_days, tmp_path) == 2 * 2 * 5
     names = {path.relative_to(tmp_path / "raw").as_posix() for path in (tmp_path / "raw").rglob("*.*")}
