@@ -174,12 +174,14 @@ def _run(name: str, config: Config, parsed: argparse.Namespace) -> None:
     tables = DeltaTables(get_session(config), str((config.shop_dir / "tables").absolute()), stamp)
     dates = None if name == PIPELINE else _dates(parsed)
     run = Run(config, tables, dates, every_seconds=getattr(parsed, "continuous", None))
+    alone = [] if name == PIPELINE else [stage_named(name)]
+    whole = not alone or getattr(parsed, "pipeline", False)
     if parsed.dry_run:
-        print(_dry_run(run, [stage_named(name)] if name != PIPELINE else STAGES))
+        print(_dry_run(run, [*alone, *(STAGES if whole else [])]))
         return
-    if name != PIPELINE:
-        run_one(stage_named(name), run)
-    if name == PIPELINE or getattr(parsed, "pipeline", False):
+    for stage in alone:
+        run_one(stage, run)
+    if whole:
         run_pipeline(run)
         print(_summary(run))
 

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from memberlevel_spark.features.breakdowns import Breakdown, dimensions_of
 from memberlevel_spark.features.kernel_axes import CategoryAxis, ItemAxis
 from memberlevel_spark.features.recent_events import with_known_categories
-from memberlevel_spark.features.tiles import is_tiled, number_of, sum_where
+from memberlevel_spark.features.tiles import event_sums, is_tiled
 from memberlevel_spark.levels.batches import flat, member_index
 from memberlevel_spark.schemas import BREAKDOWN_MEASURES, MEMBER_DAY_BREAKDOWNS
 
@@ -35,27 +35,19 @@ def build_member_day_breakdowns(
     if "category" in dimensions:
         rows = with_known_categories(rows, products)
     texts = {
-        "category": lambda: F.col("category"),
-        "channel": lambda: F.col("channel"),
-        "product": lambda: F.col("product_id"),
-        "hour": lambda: F.hour(F.from_utc_timestamp("event_ts", zone)).cast("string"),
+        "category": F.col("category"),
+        "channel": F.col("channel"),
+        "product": F.col("product_id"),
+        "hour": F.hour(F.from_utc_timestamp("event_ts", zone)).cast("string"),
     }
-    pairs = [F.struct(F.lit(name).alias("dimension"), texts[name]().alias("value")) for name in dimensions]
-    is_order = F.col("event_type") == "order"
-    measures = {
-        "num_items": sum_where(is_order, F.col("quantity")),
-        "spend_cents": F.sum("net_cents"),
-        "discount_cents": sum_where(is_order, F.col("discount_cents")),
-        "num_views": number_of("view"),
-        "num_cart_adds": number_of("cart_add"),
-        "num_events": F.count("*"),
-    }
+    pairs = [F.struct(F.lit(name).alias("dimension"), texts[name].alias("value")) for name in dimensions]
+    sums = event_sums()
     exploded = rows.withColumn("breakdown", F.explode(F.array(*pairs))).withColumns(
         {"dimension": F.col("breakdown.dimension"), "value": F.col("breakdown.value")}
     )
     keys = ("member_id", "day", "dimension", "value")
     summed = exploded.where(F.col("value").isNotNull()).groupBy(*keys)
-    return summed.agg(*[measures[name].alias(name) for name in BREAKDOWN_MEASURES]).select(
+    return summed.agg(*[sums[name].alias(name) for name in BREAKDOWN_MEASURES]).select(
         *MEMBER_DAY_BREAKDOWNS.schema.names
     )
 

@@ -7,7 +7,7 @@ A feature speaks of a breakdown by name: ``spend_cents_by_category`` is a measur
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memberlevel_spark.features.feature import Feature
 from memberlevel_spark.features.vocabulary import Vocabulary
@@ -125,4 +125,4 @@ def _with_entries(breakdown: Breakdown, entries: Mapping[str, Sequence[str]]) ->
     if breakdown.measure is None or breakdown.dimension not in WITH_ENTRIES:
         return breakdown
     named = tuple(entries.get(f"event_{breakdown.dimension}", ()))[: NUM_PARTS - 1]
-    return Breakdown(breakdown.name, breakdown.dimension, breakdown.measure, named)
+    return replace(breakdown, entries=named)

@@ -71,12 +71,12 @@ def run_member_days(run: Run) -> StageResult:
     if days == ():
         _require_fresh(run, run.tables.read("member_days"))
         return StageResult(RowCounts(0, 0), read, written, "nothing new")
-    events = of_days(frames["events"], days)
+    events = _of_days(frames["events"], days)
     tiles = build_tiles(events, frames.get("products"), run.config)
     commit = _write_days(run, MEMBER_DAYS, tiles, days, stamp={READ_STAMP: read["events"], EARN_STAMP: earn})
     made = run.tables.read("member_days", commit.version)
     _require_fresh(run, made)
-    row = of_days(made, days).agg(F.sum("num_events")).first()
+    row = _of_days(made, days).agg(F.sum("num_events")).first()
     num_events = (row[0] or 0) if row else 0
     tallied = events.agg(F.count("*"), F.count_if(~is_tiled())).first()
     rows_in, left_out = tallied if tallied else (0, 0)
@@ -93,13 +93,12 @@ def _write_breakdowns(
     days = _changed_days(run, MEMBER_DAY_BREAKDOWNS.name, events_version, stamp=stamp)
     if days == ():
         return None
-    breakdowns = build_breakdown_tiles(of_days(frames["events"], days), frames.get("products"), run.config)
+    breakdowns = build_breakdown_tiles(_of_days(frames["events"], days), frames.get("products"), run.config)
     assert breakdowns is not None, "features ask for breakdowns"
     return _write_days(run, MEMBER_DAY_BREAKDOWNS, breakdowns, days, stamp={READ_STAMP: events_version, **stamp})
 
 
-def of_days(rows: DataFrame, days: tuple[date, ...] | None) -> DataFrame:
-    """The rows of some days, None for all."""
+def _of_days(rows: DataFrame, days: tuple[date, ...] | None) -> DataFrame:
     return rows if days is None else rows.where(F.col("day").isin(list(days)))
 
 

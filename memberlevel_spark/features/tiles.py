@@ -27,6 +27,7 @@ def build_member_days(events: DataFrame, points: Column | None = None) -> DataFr
     on the day they take effect, num_events counts all events.
     """
     is_order = F.col("event_type") == "order"
+    given = F.col("points") if points is None else points
     order_key = F.when(is_order, F.coalesce("order_id", "event_id"))
     session_key = F.when(F.col("event_type").isin(*BROWSING), F.col("session_id"))
     # By order and session first: counting distinct ones inside one aggregate would expand every row. An event has at
@@ -34,19 +35,7 @@ def build_member_days(events: DataFrame, points: Column | None = None) -> DataFr
     by_key = (
         events.where(is_tiled())
         .groupBy("member_id", "day", order_key.alias("order_key"), session_key.alias("session_key"))
-        .agg(
-            sum_where(is_order, F.col("quantity")).alias("num_items"),
-            F.sum("net_cents").alias("spend_cents"),
-            sum_where(is_order, F.col("discount_cents")).alias("discount_cents"),
-            number_of("activity").alias("num_activities"),
-            number_of("view").alias("num_views"),
-            number_of("search").alias("num_searches"),
-            number_of("cart_add").alias("num_cart_adds"),
-            number_of("coupon").alias("num_coupons"),
-            F.count_if(is_refund()).alias("num_refunds"),
-            F.sum(F.col("points") if points is None else points).alias("points"),
-            F.count("*").alias("num_events"),
-        )
+        .agg(*[value.alias(name) for name, value in {**event_sums(), "points": F.sum(given)}.items()])
     )
     counts = {
         "num_orders": F.count("order_key"),
@@ -59,11 +48,26 @@ def build_member_days(events: DataFrame, points: Column | None = None) -> DataFr
     return by_key.groupBy("member_id", "day").agg(*values).select(*MEMBER_DAYS.schema.names)
 
 
-def number_of(event_type: str) -> Column:
-    """How many events are of a type."""
+def event_sums() -> dict[str, Column]:
+    """The measures that are sums over events, by name, for any grouping; bigint, never null."""
+    is_order = F.col("event_type") == "order"
+    return {
+        "num_items": _sum_where(is_order, F.col("quantity")),
+        "spend_cents": F.sum("net_cents"),
+        "discount_cents": _sum_where(is_order, F.col("discount_cents")),
+        "num_activities": _number_of("activity"),
+        "num_views": _number_of("view"),
+        "num_searches": _number_of("search"),
+        "num_cart_adds": _number_of("cart_add"),
+        "num_coupons": _number_of("coupon"),
+        "num_refunds": F.count_if(is_refund()),
+        "num_events": F.count("*"),
+    }
+
+
+def _number_of(event_type: str) -> Column:
     return F.count_if(F.col("event_type") == event_type)
 
 
-def sum_where(condition: Column, value: Column) -> Column:
-    """Sum of the values for which a condition holds, bigint, 0 where it never does."""
+def _sum_where(condition: Column, value: Column) -> Column:
     return F.sum(F.when(condition, value).otherwise(F.lit(0))).cast("bigint")

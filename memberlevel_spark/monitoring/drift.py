@@ -11,6 +11,8 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from memberlevel_spark.scoring.apply import feature_matrix
+
 # Bin edges in standard deviations of the training rows; encoded features are standardised.
 EDGES = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 NUM_BINS = len(EDGES) + 1
@@ -31,15 +33,14 @@ def _count_bins(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         if not batch.num_rows:
             continue
-        features_NF = batch.column("features").flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
-        num_features = features_NF.shape[1]
-        cell_NF = np.searchsorted(EDGES, features_NF, side="right") + NUM_BINS * np.arange(num_features)
-        rows_C = np.bincount(cell_NF.ravel(), minlength=NUM_BINS * num_features)
+        features_NF = feature_matrix(batch.column("features"))
+        num_cells = NUM_BINS * features_NF.shape[1]
+        cell_NF = np.searchsorted(EDGES, features_NF, side="right") + np.arange(0, num_cells, NUM_BINS)
+        rows_C = np.bincount(cell_NF.ravel(), minlength=num_cells)
         met_C = np.nonzero(rows_C)[0]
-        columns = [pa.array(values) for values in (*np.divmod(met_C, NUM_BINS), rows_C[met_C])]
-        types = (pa.int32(), pa.int32(), pa.int64())
-        cast = [column.cast(kind) for column, kind in zip(columns, types, strict=True)]
-        yield pa.RecordBatch.from_arrays(cast, ["position", "bin", "rows"])
+        position_C, bin_C = (pa.array(indices, pa.int32()) for indices in np.divmod(met_C, NUM_BINS))
+        columns = {"position": position_C, "bin": bin_C, "rows": pa.array(rows_C[met_C], pa.int64())}
+        yield pa.record_batch(columns)
 
 
 def psi(expected: Sequence[int], actual: Sequence[int]) -> float:
