@@ -408,8 +408,12 @@ def member_days(events: Iterable[Row]) -> list[Row]:
 def tile(rows: list[Row]) -> Row:
     """The measures of one member and day."""
     orders, types = [row for row in rows if row["event_type"] == "order"], Counter(row["event_type"] for row in rows)
+    discounts: Counter[str] = Counter()
+    for row in orders:
+        discounts[row["order_id"] or row["event_id"]] += row["discount_cents"]
+    sessions = [row for row in rows if row["event_type"] in BROWSING and row["session_id"] is not None]
     return {
-        "num_orders": len({row["order_id"] or row["event_id"] for row in orders}),
+        "num_orders": len(discounts),
         "num_items": sum(row["quantity"] for row in orders),
         "spend_cents": sum(row["net_cents"] for row in rows),
         "discount_cents": sum(row["discount_cents"] for row in orders),
@@ -417,7 +421,10 @@ def tile(rows: list[Row]) -> Row:
         "num_views": types["view"],
         "num_searches": types["search"],
         "num_cart_adds": types["cart_add"],
-        "num_sessions": len({row["session_id"] for row in rows if row["event_type"] in BROWSING} - {None}),
+        "num_coupons": types["coupon"],
+        "num_discounted_orders": sum(cents > 0 for cents in discounts.values()),
+        "num_sessions": len({row["session_id"] for row in sessions}),
+        "num_cart_sessions": len({row["session_id"] for row in sessions if row["event_type"] == "cart_add"}),
         "num_refunds": types["refund"] + types["cancellation"],
         "points": sum(row["points"] for row in rows),
         "num_events": len(rows),
