@@ -25,7 +25,9 @@ MANUAL = ("manual_from", "manual_until", "manual_level")
 def with_histories(members: DataFrame, member_days: DataFrame, measures: Sequence[str], rules: LevelRules) -> DataFrame:
     """One row per member with its tiles of ``measures`` and its manual levels."""
     tile = F.struct(F.unix_date("day").alias("day"), *[F.col(name) for name in measures])
-    tiles = member_days.groupBy("member_id").agg(F.collect_list(tile).alias("tiles"))
+    # Brought together first: lists that are begun before the shuffle cost memory and gather next to nothing.
+    together = member_days.select("member_id", tile.alias("tile")).repartition("member_id")
+    tiles = together.groupBy("member_id").agg(F.collect_list("tile").alias("tiles"))
     given = _manual(rules).alias("manual") if rules.config.manual else F.lit(None).alias("manual")
     known = members.groupBy("member_id").agg(F.min(F.unix_date("valid_from")).alias("known_day"), given)
     arrays = [F.col(f"tiles.{name}").alias(name) for name in ("day", *measures)]

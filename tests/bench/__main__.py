@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+import yaml
 from pyspark.sql import SparkSession
 
 from memberlevel_spark.session import DELTA_SETTINGS, JVM_FLAGS
@@ -19,6 +20,7 @@ from tests.bench import cleaning, engine, features, feed, scoring, sequences
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 OUT = Path("out") / "bench.json"
+BASE = Path("conf") / "base.yaml"
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,14 @@ class Figure:
 @cache
 def _session() -> SparkSession:
     builder = SparkSession.builder.master("local[2]")
-    for key, value in DELTA_SETTINGS.items():
+    # The settings that a shop's jobs have, where its configuration says nothing else.
+    given = yaml.safe_load(BASE.read_text(encoding="utf-8"))["spark"]["conf"]
+    for key, value in {**given, **DELTA_SETTINGS}.items():
         builder = builder.config(key, value)
     return (
         builder.config("spark.driver.extraJavaOptions", JVM_FLAGS)
-        .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
-        .config("spark.sql.shuffle.partitions", "4")
         .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.driver.memory", "3g")
         .config("spark.log.level", "ERROR")
         .getOrCreate()
     )

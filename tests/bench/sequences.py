@@ -24,7 +24,7 @@ FIRST, DAYS, ZONE = date(2024, 1, 1), 364, "Europe/Berlin"
 SCRIPT = Path(__file__).with_name("sequences.sql")
 PLAN = SequencePlan(
     as_of_dates=tuple(FIRST + timedelta(days=DAYS - 7 * back) for back in range(DATES - 1, -1, -1)),
-    num_events=64,
+    num_events=128,
     zone=ZONE,
     num_buckets=1024,
     categories=tuple(f"category {k}" for k in range(30)),
@@ -53,7 +53,8 @@ def measure(spark: SparkSession, scratch: Path, num_events: int = EVENTS) -> dic
         "sequences_vs_duckdb": (
             all_dates / peer,
             "x seconds",
-            f"DuckDB, the same lists of the same files: {peer:.0f} s; {num_events:,} events, {rows:,} rows of 64",
+            f"DuckDB, the same lists of the same files: {peer:.0f} s; {num_events:,} events, {rows:,} rows of"
+            f" {PLAN.num_events}",
         ),
         "sequences_28_dates_vs_1": (all_dates / one_date, "x seconds", f"one date: {one_date:.1f} s (28 is linear)"),
     }
