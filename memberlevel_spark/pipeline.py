@@ -45,7 +45,7 @@ STAGES = (
         "member, day",
         ("events", "products"),
         ("member_days", "member_day_breakdowns"),
-        "features.stage:run_member_days",
+        "features.tiles_stage:run_member_days",
     ),
     Stage(
         "levels",

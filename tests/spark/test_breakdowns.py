@@ -16,7 +16,7 @@ from memberlevel_spark.features.breakdown_tiles import (
 )
 from memberlevel_spark.features.breakdowns import declared_breakdowns
 from memberlevel_spark.features.feature import Feature
-from memberlevel_spark.features.stage import run_member_days
+from memberlevel_spark.features.tiles_stage import run_member_days
 from memberlevel_spark.features.vocabulary import Vocabulary
 from memberlevel_spark.features.windows import WindowPlan, build_windows, days_since_epoch, names_of_type
 from memberlevel_spark.levels.replay import build_member_levels

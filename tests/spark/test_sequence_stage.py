@@ -9,7 +9,8 @@ from pyspark.sql import SparkSession
 
 from memberlevel_spark.config.model import FeaturesConfig, TrainDates, VocabularyConfig
 from memberlevel_spark.errors import ArtefactError, ConfigError
-from memberlevel_spark.features.stage import published_meaning, run_features, run_member_days
+from memberlevel_spark.features.stage import published_meaning, run_features
+from memberlevel_spark.features.tiles_stage import run_member_days
 from memberlevel_spark.features.vocabulary import Vocabulary
 from memberlevel_spark.features.vocabulary_stage import profile_of, vocabulary_path
 from memberlevel_spark.levels.stage import run_levels

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from memberlevel_spark.evaluation.reach import reachable_gain
 from memberlevel_spark.evaluation.stage import reach_of_known
-from memberlevel_spark.features.stage import run_member_days
+from memberlevel_spark.features.tiles_stage import run_member_days
 from memberlevel_spark.ingest.stage import run_bronze, run_silver
 from memberlevel_spark.levels.stage import run_levels
 from memberlevel_spark.run import RowCounts, Run, run_stage
