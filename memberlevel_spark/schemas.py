@@ -96,6 +96,9 @@ MEMBERS = TableContract(
             optional("valid_to", DATE),
             required("declared", T.BooleanType()),
             required("attributes", ATTRIBUTES),
+            # The first day on which the shop had the row, and the later ones from which it had an attribute's value.
+            required("known_from", DATE),
+            required("corrected_from", T.MapType(STRING, DATE, valueContainsNull=False)),
         ]
     ),
     prune_by=("valid_from",),

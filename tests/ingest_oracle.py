@@ -31,7 +31,7 @@ KINDS = {
     | dict.fromkeys(("event_id", "member_id", "device_id", "order_id", "session_id"), "id")
     | {"event_type": "text!", "event_ts": "instant!", "received_ts": "instant", "quantity": "count", "points": "count"}
     | {"amount": "amount", "discount": "amount", "rating": "number"},
-    "members": {"member_id": "id!", "valid_from": "day!"},
+    "members": {"member_id": "id!", "valid_from": "day!", "received_ts": "instant"},
     "products": {"product_id": "text!", "category": "text", "valid_from": "day"},
     "devices": {"device_id": "id!", "member_id": "id", "valid_from": "instant!"},
     "rates": {"currency": "text!", "day": "day!", "rate": "rate!"},
@@ -111,7 +111,7 @@ def silver(shop: Shop, lines: Mapping[str, Iterable[Row | str]]) -> dict[str, li
     everything = [*judged, *events]
     return {
         "events": [shown({name: row[name] for name in KEPT}) for row in one_each],
-        "members": members(good["members"], one_each),
+        "members": members(good["members"], one_each, shop.zone),
         "products": products(good["products"]),
         "late_events": [late_row(row) for row in events if row["status"] == "late"],
         "quarantine": [
@@ -431,27 +431,42 @@ def tile(rows: list[Row]) -> Row:
     }
 
 
-def members(profiles: list[Row], events: list[Row]) -> list[Row]:
+def members(profiles: list[Row], events: list[Row], zone: str) -> list[Row]:
     """Profile history; who has events before any profile gets a row from the first event's day."""
-    history: dict[str, dict[date, tuple[bool, Row]]] = defaultdict(dict)
+    deliveries: dict[str, dict[date, list[tuple[date, Row]]]] = defaultdict(lambda: defaultdict(list))
     for row in profiles:
-        _, known = history[row["member_id"]].get(row["valid_from"], (True, {}))
-        history[row["member_id"]][row["valid_from"]] = (True, largest(known, row["attributes"]))
+        received = row["received_ts"]
+        known = row["valid_from"] if received is None else max(row["valid_from"], local_day(received, zone))
+        deliveries[row["member_id"]][row["valid_from"]].append((known, row["attributes"]))
+    history = {
+        member: {day: {"declared": True, **delivered(rows)} for day, rows in days.items()}
+        for member, days in deliveries.items()
+    }
     seen: dict[str, date] = {}
     for row in events:
         if row["member_id"] is not None:
             seen[row["member_id"]] = min(seen.get(row["member_id"], date.max), row["day"])
     for member, first in seen.items():
-        if first < min(history[member], default=date.max):
-            history[member][first] = (False, {})
+        profiled = history.setdefault(member, {})
+        if first not in profiled and first < min((p["known_from"] for p in profiled.values()), default=date.max):
+            history[member][first] = {"declared": False, **delivered([(first, {})])}
     rows = []
     for member, days in history.items():
-        ordered = sorted(days)
-        for day, until in zip(ordered, [*ordered[1:], None], strict=True):
-            declared, attributes = days[day]
-            row = {"member_id": member, "valid_from": day, "valid_to": until, "declared": declared}
-            rows.append(shown(row | {"attributes": attributes}))
+        for day in days:
+            until = min((later for later, profile in days.items() if later > day and profile["declared"]), default=None)
+            rows.append(shown({"member_id": member, "valid_from": day, "valid_to": until} | days[day]))
     return rows
+
+
+def delivered(rows: list[tuple[date, Row]]) -> Row:
+    """One profile of all its deliveries, with the days since when it, and what came later, was known."""
+    attributes: Row = {}
+    for _, given in rows:
+        attributes = largest(attributes, given)
+    known_from = min(known for known, _ in rows)
+    since = {name: min(k for k, given in rows if given.get(name) == value) for name, value in attributes.items()}
+    corrected = {name: str(day) for name, day in since.items() if day > known_from}
+    return {"attributes": attributes, "known_from": known_from, "corrected_from": corrected}
 
 
 def products(rows: list[Row]) -> list[Row]:

@@ -47,7 +47,11 @@ MORE = [
 def tiny_config(**sections: object) -> Config:
     """Complete Journey's configuration with the tiny shop's timeline, levels and short windows."""
     options = [f"timeline={json.dumps(TIMELINE)}", "features.windows_days=[28]", "features.sequence_weeks=2"]
-    options += ["features.measures=[spend_cents]", f"features.more={json.dumps(MORE)}"]
+    options += [
+        "features.profile={size: number}",
+        "features.measures=[spend_cents]",
+        f"features.more={json.dumps(MORE)}",
+    ]
     return load_config(JOURNEY, options, {}).model_copy(update={"levels": LEVELS, **sections})
 
 
@@ -96,7 +100,19 @@ def event_row(member: str, day: int, rng: random.Random, event_id: str) -> dict[
     return row
 
 
-def _members() -> list[tuple[str, date, date | None, bool, dict[str, str]]]:
+def _members() -> list[tuple[object, ...]]:
+    """Those of ``_profiles``; of m4 the shop learned late that they had moved, of m5 how many they are."""
+    learned, moved = date(2024, 7, 20), date(2024, 5, 1)
+    others = [(*row, row[1], {}) for row in _profiles() if row[0] not in ("m4", "m5")]
+    return [
+        *others,
+        ("m4", FIRST_DAY, moved, True, {"city": "Ulm", "size": "1"}, FIRST_DAY, {}),
+        ("m4", moved, None, True, {"city": "Kiel", "size": "2"}, learned, {}),
+        ("m5", FIRST_DAY, None, True, {"city": "Ulm", "size": "2"}, FIRST_DAY, {"size": learned}),
+    ]
+
+
+def _profiles() -> list[tuple[str, date, date | None, bool, dict[str, str]]]:
     known = [(f"m{number}", FIRST_DAY, None, True, {"city": "Ulm"}) for number in range(11)]
     until = {"tier": "gold", "tier_until": "2024-09-30"}
     by_hand = [("m2", date(2024, 6, 10), None, True, until), ("m3", date(2024, 8, 1), None, True, {"tier": "silver"})]

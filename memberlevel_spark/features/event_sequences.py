@@ -35,7 +35,7 @@ def build_event_sequences(members: DataFrame, recent: DataFrame, plan: SequenceP
     ``age_seconds`` run from the event to the end of the as-of date in the business zone, ``gap_seconds`` from the
     member's event before it, shown or not; the first event ever has gap 0.
     """
-    known = members.groupBy("member_id").agg(F.min(F.unix_date("valid_from")).alias("known_day"))
+    known = members.groupBy("member_id").agg(F.min(F.unix_date("known_from")).alias("known_day"))
     rows = known.unionByName(recent, allowMissingColumns=True)
     # By a hash of the member, not the member: both sides of the union may be partitioned by member already, each in
     # another number of parts, and Spark then leaves this shuffle out and lays part beside part.

@@ -14,6 +14,7 @@ from pyspark.sql import window as W
 
 from memberlevel_spark.features.point_in_time import Sources
 from memberlevel_spark.ingest.canonical import EVENT_TYPES
+from memberlevel_spark.ingest.profiles import ended
 from memberlevel_spark.timeline import ONE_DAY
 
 # ×7+1 of every number: no sum of a window keeps its value, not even one of zeros.
@@ -93,20 +94,38 @@ def with_invented_future(events: DataFrame, cut: Cut, *, members: DataFrame) -> 
 
 
 def members_without_future(members: DataFrame, as_of: date) -> DataFrame:
-    """The profile rows that began by the as-of date; the last one of each member is open again."""
-    return _ended(members.where(F.col("valid_from") <= F.lit(as_of)))
+    """The profile rows that began, and were known, by the as-of date, with other words where it was corrected later;
+    the last row of each member is open again.
+    """
+    return ended(members.where(~_is_later(as_of)).withColumn("attributes", _corrected_otherwise(as_of)))
 
 
 def members_with_perturbed_future(members: DataFrame, cut: Cut) -> DataFrame:
-    """Every later profile row with other attributes, and beginning on another day."""
-    is_later = F.col("valid_from") > F.lit(cut.as_of)
-    attributes = F.when(is_later, _other(F.col("attributes"))).otherwise(F.col("attributes"))
-    return _ended(members.withColumns({"attributes": attributes, "valid_from": cut.mirrored(F.col("valid_from"))}))
+    """Every profile row that began or was known later with other attributes, and beginning on another later day; what
+    was corrected later, corrected otherwise.
+    """
+    attributes = F.when(_is_later(cut.as_of), _other(F.col("attributes"))).otherwise(_corrected_otherwise(cut.as_of))
+    began = cut.mirrored(F.col("valid_from"))
+    known = F.greatest(F.col("known_from"), began)
+    return ended(members.withColumns({"attributes": attributes, "valid_from": began, "known_from": known}))
+
+
+def _is_later(as_of: date) -> Column:
+    return F.greatest("valid_from", "known_from") > F.lit(as_of)
+
+
+def _corrected_otherwise(as_of: date) -> Column:
+    """The attributes, those with another value whose present one came to be known after the as-of date."""
+    is_later = F.map_filter("corrected_from", lambda _, day: day > F.lit(as_of))
+    return F.transform_values(
+        "attributes",
+        lambda name, value: F.when(F.map_contains_key(is_later, name), F.concat(value, F.lit("~"))).otherwise(value),
+    )
 
 
 def with_invented_profiles(members: DataFrame, cut: Cut) -> DataFrame:
     """Another profile for each known member on the day after the as-of date, and as many new members."""
-    past = members.where(F.col("valid_from") <= F.lit(cut.as_of))
+    past = members.where(~_is_later(cut.as_of))
     latest = past.groupBy("member_id").agg(F.max_by("attributes", "valid_from").alias("attributes"))
     given = _literal_map(cut.by_hand) if cut.by_hand else F.create_map().cast("map<string,string>")
     kept = F.map_filter(_other(F.col("attributes")), lambda name, _: ~name.isin(list(cut.by_hand)))
@@ -115,12 +134,14 @@ def with_invented_profiles(members: DataFrame, cut: Cut) -> DataFrame:
         "valid_to": F.lit(None).cast("date"),
         "declared": F.lit(True),
         "attributes": F.map_concat(kept, given),
+        "known_from": F.lit(cut.first_day),
+        "corrected_from": F.create_map().cast("map<string,date>"),
     }
     invented = latest.withColumns(row).select(*members.columns)
     arriving = invented.withColumn("member_id", F.concat(F.lit(NEW), "member_id"))
     # One row per member and day: the invented one stands for one that begins that day.
     others = members.where(F.col("valid_from") != F.lit(cut.first_day))
-    return _ended(others.unionByName(invented).unionByName(arriving))
+    return ended(others.unionByName(invented).unionByName(arriving))
 
 
 def products_without_future(products: DataFrame, as_of: date) -> DataFrame:
@@ -198,12 +219,6 @@ def _renamed(events: DataFrame, seed: Column) -> DataFrame:
     """With ids that no event has: other events of other orders and sessions."""
     ids = ("event_id", "order_id", "session_id")
     return events.withColumns({name: F.concat(F.lit(NEW), seed, F.lit("-"), F.col(name)) for name in ids})
-
-
-def _ended(members: DataFrame) -> DataFrame:
-    """``valid_to`` is the day on which a member's next row begins, null for the last one."""
-    history = W.Window.partitionBy("member_id").orderBy(F.col("valid_from").asc_nulls_first())
-    return members.withColumn("valid_to", F.lead("valid_from").over(history)).select(*members.columns)
 
 
 def _other(attributes: Column) -> Column:

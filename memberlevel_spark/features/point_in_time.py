@@ -112,7 +112,7 @@ def build_breakdown_tiles(events: DataFrame, products: DataFrame | None, config:
 def build_levels(members: DataFrame, member_days: DataFrame, config: Config) -> DataFrame:
     """``member_levels`` through ``timeline.data_through``, of whoever is known by then."""
     through = config.timeline.data_through
-    known = members.where(F.col("valid_from") <= F.lit(through))
+    known = members.where(F.col("known_from") <= F.lit(through))
     return build_member_levels(known, member_days, configured_rules(config), through=through)
 
 

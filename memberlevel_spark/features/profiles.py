@@ -1,10 +1,10 @@
-"""Profile features: what a member's profile said on the as-of date.
+"""Profile features: what a member's profile said on the as-of date, as far as the shop knew it then.
 
 In: ``members``, one row per member and valid_from. Out: for the window kernel, the profile history of each member as
 arrays, and from them one value per declared attribute and as-of date.
 
-``members`` keeps no day on which the shop learned of a profile, so ``valid_from`` is taken for it: a source whose rows
-are delivered late, with a valid_from in the past, must give the day of delivery there, or its features know too much.
+A row that was delivered late, or corrected later, counts from the day on which the shop knew the attribute's value;
+until then the row before it does. What a corrected row said before is not kept.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from memberlevel_spark.features.kernel_axes import Questions
 from memberlevel_spark.features.kernel_profiles import NOBODY, valid_row
 from memberlevel_spark.features.vocabulary import NONE, UNKNOWN, Vocabulary, indices
-from memberlevel_spark.levels.batches import flat, member_index
+from memberlevel_spark.levels.batches import flat, known_from, member_index
 
 # Raised when the same profiles would give other values.
 VERSION = 1
@@ -29,6 +29,7 @@ VERSION = 1
 NO_NUMBER = 2.0**63
 NEVER_ENDS = 2**31 - 1
 FROM, UNTIL = "profile_from", "profile_until"
+KNOWN = "profile_known_"  # and the attribute
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class ProfileFeature:
     def meaning(self) -> str:
         """One sentence."""
         if self.kind == "number":
-            of_day = "of the profile valid on the as-of date"
+            of_day = "of the profile valid and known on the as-of date"
             return f"{self.attribute} {of_day}; null without one, or when no number below 2^63"
         return f"{self.attribute} of that profile: 0 without one, 1 for others, from 2 on {', '.join(self.entries)}"
 
@@ -83,11 +84,17 @@ def profile_features(declared: Mapping[str, str], vocabulary: Vocabulary) -> tup
 
 
 def build_profile_values(members: DataFrame, attributes: Sequence[str], *, through: date) -> DataFrame:
-    """How many profiles that began up to and including a day have each value: ``name``, ``value``, ``num``."""
+    """How many profiles that began, and were known, up to and including a day have each value: ``name``, ``value``,
+    ``num``.
+    """
     texts = [
-        F.struct(F.lit(f"profile_{a}").alias("name"), F.element_at("attributes", a).alias("value")) for a in attributes
+        F.struct(
+            F.lit(f"profile_{a}").alias("name"),
+            F.when(known_from(a) <= F.lit(through), F.element_at("attributes", a)).alias("value"),
+        )
+        for a in attributes
     ]
-    begun = members.where(F.col("valid_from") <= F.lit(through))
+    begun = members.where(F.col("known_from") <= F.lit(through))
     named = begun.select(F.explode(F.array(*texts)).alias("text")).select("text.name", "text.value")
     return named.where(F.col("value").isNotNull()).groupBy("name", "value").agg(F.count("*").alias("num"))
 
@@ -95,10 +102,12 @@ def build_profile_values(members: DataFrame, attributes: Sequence[str], *, throu
 def with_profiles(rows: DataFrame, members: DataFrame, profile: Sequence[ProfileFeature]) -> DataFrame:
     """``rows``, one per member, with the days and the values of its profile history as arrays."""
     values = {feature.name: _value(feature) for feature in profile}
+    values |= {f"{KNOWN}{feature.attribute}": F.unix_date(known_from(feature.attribute)) for feature in profile}
     until = F.coalesce(F.unix_date("valid_to"), F.lit(NEVER_ENDS))
     columns = {FROM: F.unix_date("valid_from"), UNTIL: until, **values}
     one = F.struct(*[value.alias(name) for name, value in columns.items()])
-    histories = members.groupBy("member_id").agg(F.collect_list(one).alias("profiles"))
+    # A row that stands for a member's first event says nothing of them, and is no reason to forget an earlier one.
+    histories = members.where("declared").groupBy("member_id").agg(F.collect_list(one).alias("profiles"))
     arrays = [F.col(f"profiles.{name}").alias(name) for name in columns]
     return rows.join(histories, "member_id", "left").select(*rows.columns, *arrays)
 
@@ -110,9 +119,11 @@ def profile_answers(
     if not profile:
         return {}
     member_P = member_index(batch.column(FROM))
-    row_Q = valid_row(asked, member_P, from_P=flat(batch.column(FROM)), until_P=flat(batch.column(UNTIL)))
+    from_P, until_P = flat(batch.column(FROM)), flat(batch.column(UNTIL))
     answers = {}
     for feature in profile:
+        known_P = flat(batch.column(f"{KNOWN}{feature.attribute}"))
+        row_Q = valid_row(asked, member_P, from_P=from_P, until_P=until_P, known_P=known_P)
         values = batch.column(feature.name).flatten()
         # The last element stands for a member without a profile on that day: index -1.
         if feature.kind == "category":

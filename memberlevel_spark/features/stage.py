@@ -140,7 +140,7 @@ def _require_covered(run: Run, dates: tuple[date, ...]) -> None:
 
 def _population(members: DataFrame, dates: tuple[date, ...]) -> int:
     """Members known on each date, summed over the dates: what features must cover."""
-    known = members.groupBy("member_id").agg(F.min("valid_from").alias("known_from"))
+    known = members.groupBy("member_id").agg(F.min("known_from").alias("known_from"))
     by_date = [F.sum((F.col("known_from") <= F.lit(day)).cast("bigint")) for day in dates]
     row = known.agg(*by_date).first()
     return sum(number or 0 for number in row) if row else 0

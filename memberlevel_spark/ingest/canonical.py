@@ -66,6 +66,7 @@ CANONICAL: dict[str, dict[str, CanonicalColumn]] = {
     "members": {
         "member_id": CanonicalColumn("identifier", required=True, never_null=True),
         "valid_from": CanonicalColumn("date", required=True, never_null=True),
+        "received_ts": CanonicalColumn("timestamp"),
     },
     "products": {
         "product_id": CanonicalColumn("string", required=True, never_null=True),

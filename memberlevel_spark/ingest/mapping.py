@@ -251,6 +251,8 @@ def _judged(typed: DataFrame, source_map: SourceMap) -> DataFrame:
     extra = []
     if source_map.table in WITH_ATTRIBUTES:
         extra = [_attributes(source_map.mapping, columns)]
+    if source_map.table == "members":
+        extra.append(_received_day(source_map).alias("received_day"))
     if source_map.table == "events":
         flag = F.coalesce(*flagging, F.lit(None).cast("string")).alias("flag")
         extra = [F.col("day"), F.col("amount_cents"), F.col("discount_cents"), flag]
@@ -278,8 +280,12 @@ def _is_late(source_map: SourceMap) -> Column:
     days = source_map.ingest.late_days
     if source_map.table != "events" or days is None or "received_ts" not in source_map.mapping.columns:
         return F.lit(False)
-    received = F.to_date(F.from_utc_timestamp("received_ts", source_map.zone))
-    return F.coalesce(F.date_diff(received, "day") > days, F.lit(False))
+    return F.coalesce(F.date_diff(_received_day(source_map), "day") > days, F.lit(False))
+
+
+def _received_day(source_map: SourceMap) -> Column:
+    """The business day on which a row reached the shop; null where its source does not say."""
+    return F.to_date(F.from_utc_timestamp("received_ts", source_map.zone))
 
 
 def _built_in_rules(source_map: SourceMap) -> list[Column]:

@@ -94,6 +94,7 @@ def run_silver(run: Run) -> StageResult:
     progress = Progress(meaning_of(run.config, pseudonyms.check_value), bronze.last_batches())
     before = last_progress(run.tables, QUALITY_RESULTS.name)
     whole = before is None or before.meaning != progress.meaning or not run.tables.exists("events")
+    whole = whole or not run.tables.fits(MEMBERS)  # one of an earlier release
     if before is not None and not whole:
         taken = replace(bronze, since={name: before.batches.get(name, -1) for name in bronze.versions})
         new_rates = any(progress.batches[name] > taken.since[name] for name, _ in taken.maps_to("rates"))
@@ -177,8 +178,10 @@ class _Silver:
 
     def _write_members(self, parts: list[Part], events: EventLog) -> None:
         tables, given = self.run.tables, [with_status(p.rows, GOOD) for p in self._of(parts, "members")]
-        columns = [frame.select("member_id", "valid_from", "attributes") for frame in given]
-        nobody = tables.spark.createDataFrame([], "member_id string, valid_from date, attributes map<string,string>")
+        columns = [frame.select("member_id", "valid_from", "attributes", "received_day") for frame in given]
+        nobody = tables.spark.createDataFrame(
+            [], "member_id string, valid_from date, attributes map<string,string>, received_day date"
+        )
         declared = declared_profiles(reduce(DataFrame.unionAll, columns, nobody), self.pseudonyms)
         if self.whole:
             self.written["members"] = tables.replace(MEMBERS, build_members(declared, events.first_seen()))

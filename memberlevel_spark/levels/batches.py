@@ -29,7 +29,7 @@ def with_histories(members: DataFrame, member_days: DataFrame, measures: Sequenc
     together = member_days.select("member_id", tile.alias("tile")).repartition("member_id")
     tiles = together.groupBy("member_id").agg(F.collect_list("tile").alias("tiles"))
     given = _manual(rules).alias("manual") if rules.config.manual else F.lit(None).alias("manual")
-    known = members.groupBy("member_id").agg(F.min(F.unix_date("valid_from")).alias("known_day"), given)
+    known = members.groupBy("member_id").agg(F.min(F.unix_date("known_from")).alias("known_day"), given)
     arrays = [F.col(f"tiles.{name}").alias(name) for name in ("day", *measures)]
     by_hand = [F.col(f"manual.{name}").alias(name) for name in MANUAL] if rules.config.manual else []
     return known.join(tiles, "member_id", "left").select("member_id", "known_day", *arrays, *by_hand)
@@ -37,9 +37,17 @@ def with_histories(members: DataFrame, member_days: DataFrame, measures: Sequenc
 
 def _manual(rules: LevelRules) -> Column:
     level, until = manual_columns(rules)
-    row = F.struct(F.unix_date("valid_from"), F.unix_date(until), level)
+    assert rules.config.manual is not None, "the programme has no manual levels"
+    # Given for a day in the past, it holds from the day on which the shop learned of it.
+    since = F.greatest("valid_from", known_from(rules.config.manual.level), known_from(rules.config.manual.until))
+    row = F.struct(F.unix_date(since), F.unix_date(until), level)
     named = row.cast("struct<manual_from: int, manual_until: int, manual_level: int>")
     return F.collect_list(F.when(level.isNotNull(), named))
+
+
+def known_from(attribute: str) -> Column:
+    """The day from which the shop knew what a row of ``members`` says of an attribute."""
+    return F.coalesce(F.element_at("corrected_from", F.lit(attribute)), F.col("known_from"))
 
 
 def manual_columns(rules: LevelRules) -> tuple[Column, Column]:

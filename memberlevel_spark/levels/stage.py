@@ -43,7 +43,7 @@ def run_levels(run: Run) -> StageResult:
     read = {name: run.tables.version(name) for name in ("members", "member_days")}
     members, member_days = (run.tables.read(name, version) for name, version in read.items())
     rules, through = level_rules(run), run.config.timeline.data_through
-    members = members.where(F.col("valid_from") <= F.lit(through))
+    members = members.where(F.col("known_from") <= F.lit(through))
     _require_known_manual_levels(members, rules)
     stamped = {"rules_version": rules.version, "decided_through": str(through), **read}
     last = _last_stamp(run, rules)
@@ -118,7 +118,7 @@ class _Decision:
 
     def _decided_anew(self, before: DataFrame, first: date) -> DataFrame:
         """Members known before ``first`` whose first day is another than it was, or who may have levels by hand."""
-        known = self.members.groupBy("member_id").agg(F.min("valid_from").alias("known_from"))
+        known = self.members.groupBy("member_id").agg(F.min("known_from").alias("known_from"))
         joined = before.groupBy("member_id").agg(F.min("valid_from").alias("joined"))
         moved = known.join(joined, "member_id", "left").where(F.col("known_from") < F.lit(first))
         anew = moved.where(~F.col("known_from").eqNullSafe(F.col("joined"))).select("member_id")

@@ -64,7 +64,7 @@ NEXT_DAY_SQL = """
 COPY (SELECT * REPLACE (day + 1 AS day) FROM '{events}' WHERE day = $last) TO '{target}' (FORMAT parquet)
 """
 MEMBERS_SQL = """
-COPY (SELECT DISTINCT member_id, $first::DATE AS valid_from FROM '{events}') TO '{target}' (FORMAT parquet)
+COPY (SELECT DISTINCT member_id, $first::DATE AS known_from FROM '{events}') TO '{target}' (FORMAT parquet)
 """
 TILES_SQL = """
 CREATE OR REPLACE TABLE tiles AS

@@ -30,7 +30,7 @@ def measure(spark: SparkSession) -> dict[str, tuple[float, str, str]]:
     )
     sums = [F.sum(name).alias(name) for name in MEASURES]
     tiles = tiles.groupBy("member_id", "day").agg(*sums).persist()
-    known = spark.range(MEMBERS).select(F.col("id").cast("string").alias("member_id"), F.lit(FIRST).alias("valid_from"))
+    known = spark.range(MEMBERS).select(F.col("id").cast("string").alias("member_id"), F.lit(FIRST).alias("known_from"))
     levels = build_member_levels(known, tiles, RULES, through=FIRST + timedelta(days=360)).persist()
     tiles.count()
     levels.count()

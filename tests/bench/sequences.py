@@ -85,7 +85,7 @@ def _make(spark: SparkSession, scratch: Path, num_events: int) -> None:
     # The peer has no such hash; it only reads the number.
     bucket = F.pmod(F.xxhash64("product_id"), F.lit(PLAN.num_buckets)).cast("int") + 1
     _write(events.withColumn("product_bucket", F.when(F.col("product_id").isNull(), 0).otherwise(bucket)), scratch)
-    known = F.sha2(F.col("id").cast("string"), 256).alias("member_id"), F.lit(FIRST).alias("valid_from")
+    known = F.sha2(F.col("id").cast("string"), 256).alias("member_id"), F.lit(FIRST).alias("known_from")
     _write(spark.range(num_members).select(*known), scratch, "members")
     category = F.concat(F.lit("category "), F.col("id") % 35).alias("category")
     product = F.concat(F.lit("p"), F.col("id")).alias("product_id")

@@ -27,7 +27,7 @@ COPY (
         SELECT member_id, as_of_date, end_second, history,
             len(list_filter(history, lambda e: e.day > as_of_date)) AS num_later
         FROM members CROSS JOIN dates LEFT JOIN histories USING (member_id)
-        WHERE valid_from <= as_of_date
+        WHERE known_from <= as_of_date
     ), shown AS (
         SELECT member_id, as_of_date, end_second,
             coalesce(history[num_later + 1 : num_later + getvariable('num_events')], []) AS last

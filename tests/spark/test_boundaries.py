@@ -89,7 +89,7 @@ def member_days(spark: SparkSession) -> DataFrame:
 @pytest.fixture(scope="module")
 def made(spark: SparkSession) -> dict[str, Row]:
     """Everything that is known of each boundary's member on the as-of date, and its label."""
-    known = spark.createDataFrame([(b.name, at(-100)) for b in BOUNDARIES], "member_id string, valid_from date")
+    known = spark.createDataFrame([(b.name, at(-100)) for b in BOUNDARIES], "member_id string, known_from date")
     tiles = member_days(spark)
     levels = build_member_levels(known, tiles, RULES, through=at(20))
     plan = WindowPlan(("num_orders", "spend_cents"), days_since_epoch([AS_OF]), DECLARED, 2, RULES, 7)

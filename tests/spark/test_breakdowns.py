@@ -115,7 +115,7 @@ def test_only_what_is_asked_for_is_made_and_a_shop_without_products_has_no_categ
 
 def answers(spark: SparkSession, events: DataFrame, products: DataFrame) -> list[object]:
     """The declared features of member a on the as-of date, in their order."""
-    known = spark.createDataFrame([("a", at(-100))], "member_id string, valid_from date")
+    known = spark.createDataFrame([("a", at(-100))], "member_id string, known_from date")
     tiles = spark.createDataFrame([], "member_id string, day date, " + ", ".join(f"{m} long" for m in MEASURES))
     breakdowns = declared_breakdowns(DECLARED, VOCABULARY)
     plan = WindowPlan(MEASURES, days_since_epoch([AS_OF]), DECLARED, 1, RULES, 7, breakdowns=breakdowns)

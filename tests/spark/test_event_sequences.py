@@ -56,7 +56,7 @@ def events(spark: SparkSession, *rows: dict[str, object]) -> DataFrame:
 
 
 def members(spark: SparkSession, *names: str, since: date = date(2024, 1, 1)) -> DataFrame:
-    return spark.createDataFrame([(name, since) for name in names], "member_id string, valid_from date")
+    return spark.createDataFrame([(name, since) for name in names], "member_id string, known_from date")
 
 
 def products(spark: SparkSession, *rows: tuple[str, str | None, date | None]) -> DataFrame:

@@ -57,7 +57,7 @@ def member_days(spark: SparkSession, *rows: tuple[str, int, int]) -> DataFrame:
 
 
 def members(spark: SparkSession, *names: str, since: int = -100) -> DataFrame:
-    return spark.createDataFrame([(name, at(since)) for name in names], "member_id string, valid_from date")
+    return spark.createDataFrame([(name, at(since)) for name in names], "member_id string, known_from date")
 
 
 def windows(known: DataFrame, tiles: DataFrame, *dates: date) -> DataFrame:
@@ -118,9 +118,12 @@ PROFILE = (ProfileFeature("city", "category", ("Ulm", "Kiel")), ProfileFeature("
 def profiles(spark: SparkSession, *rows: tuple[str, int, int | None, dict[str, str]]) -> DataFrame:
     """Profiles from (member, first day, first day after, attributes); days relative to the as-of date."""
     full = [(name, at(start), None if end is None else at(end), given) for name, start, end, given in rows]
-    return spark.createDataFrame(
+    frame = spark.createDataFrame(
         full, "member_id string, valid_from date, valid_to date, attributes map<string, string>"
     )
+    corrected = F.create_map().cast("map<string,date>")
+    more = {"declared": F.lit(True), "known_from": F.col("valid_from"), "corrected_from": corrected}
+    return frame.withColumns(more)
 
 
 def test_a_profile_counts_from_its_first_day_to_the_day_before_the_next(spark: SparkSession):

@@ -140,9 +140,9 @@ def test_other_futures_have_the_same_past_and_another_future(sources: Sources):
         for before, after, day in (
             (sources.events, other.events, "day"),
             (
-                sources.members.drop("valid_to", "attributes"),
-                other.members.drop("valid_to", "attributes"),
-                "valid_from",
+                sources.members.drop("valid_to", "attributes", "corrected_from"),
+                other.members.drop("valid_to", "attributes", "corrected_from"),
+                "known_from",
             ),
         ):
             past = before.where(F.col(day) <= CUT.as_of)

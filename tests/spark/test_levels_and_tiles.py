@@ -76,7 +76,7 @@ def tiles(spark: SparkSession, rows: list[tuple[str, date, int]]) -> DataFrame:
 
 
 def members(spark: SparkSession, *rows: tuple[str, date]) -> DataFrame:
-    return spark.createDataFrame(list(rows), "member_id string, valid_from date")
+    return spark.createDataFrame(list(rows), "member_id string, known_from date")
 
 
 def test_a_level_is_held_from_the_day_the_window_reaches_it_to_the_day_the_tile_leaves_the_window(spark: SparkSession):

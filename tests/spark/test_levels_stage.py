@@ -50,7 +50,7 @@ class LevelShop:
 
     def put(self, profiles: Sequence[Profile], tiles: Sequence[Tile], days: Sequence[date] | None = None) -> None:
         """Everybody's profiles, and the tiles: all of them, or those of ``days``."""
-        rows = [(member, first, None, True, attributes) for member, first, attributes in profiles]
+        rows = [(member, first, None, True, attributes, first, {}) for member, first, attributes in profiles]
         self.tables.replace(MEMBERS, self.spark.createDataFrame(rows, MEMBERS.schema))
         empty = dict.fromkeys([*MEASURES, "num_events"], 0)
         full = [(m, day, *(empty | {"num_orders": 1, "spend_cents": cents}).values()) for m, day, cents in tiles]

@@ -53,7 +53,7 @@ def rules(*at_least: int) -> LevelRules:
 
 def features_of(spark: SparkSession, level_rules: LevelRules, as_of: date = AS_OF) -> dict[str, Row]:
     since = {name: at(1) if name == "before the shop knew it" else at(-5) for name in HISTORIES}
-    known = spark.createDataFrame(list(since.items()), "member_id string, valid_from date")
+    known = spark.createDataFrame(list(since.items()), "member_id string, known_from date")
     rows = [(name, at(day), *values) for name, tiles in HISTORIES.items() for day, values in tiles.items()]
     columns = ", ".join(f"{measure} long" for measure in MEASURES)
     tiles = spark.createDataFrame(rows, f"member_id string, day date, {columns}")

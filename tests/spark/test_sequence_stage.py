@@ -65,9 +65,9 @@ def full_run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> R
     run.tables.replace(EVENTS, spark.createDataFrame([tuple(row.values()) for row in rows], EVENTS.schema))
     since, moved = date(2024, 1, 1), VALIDATION
     profiles = [
-        ("a", since, moved, True, {"city": "Ulm", "size": "2"}),
-        ("a", moved, None, True, {"city": "Oslo"}),
-        ("silent", since, None, True, {"city": "Ulm"}),
+        ("a", since, moved, True, {"city": "Ulm", "size": "2"}, since, {}),
+        ("a", moved, None, True, {"city": "Oslo"}, moved, {}),
+        ("silent", since, None, True, {"city": "Ulm"}, since, {}),
     ]
     run.tables.replace(MEMBERS, spark.createDataFrame(profiles, MEMBERS.schema))
     run.tables.replace(PRODUCTS, spark.createDataFrame([("p1", "food", None, {})], PRODUCTS.schema))

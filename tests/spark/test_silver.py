@@ -230,7 +230,10 @@ def test_reopened_events_are_what_they_were_before_the_last_step(spark: SparkSes
 
 
 def profiles(spark: SparkSession, *rows: tuple[object, ...]) -> DataFrame:
-    return spark.createDataFrame(list(rows), "member_id string, valid_from date, attributes map<string,string>")
+    """Member, valid_from, attributes and, where it is another, the day on which the row was known."""
+    full = [(*row[:3], row[3] if len(row) > 3 else row[1], {}) for row in rows]
+    columns = "member_id string, valid_from date, attributes map<string,string>"
+    return spark.createDataFrame(full, f"{columns}, known_from date, corrected_from map<string,date>")
 
 
 def seen(spark: SparkSession, *rows: tuple[str, date]) -> DataFrame:
@@ -248,14 +251,38 @@ def test_members_are_everybody_with_a_profile_or_an_event_and_attributes_of_a_da
         ("a", march(1), {"city": "Ulm"}),
         ("a", march(1), {"age": "30", "city": "Trier"}),
         ("a", march(9), {"city": "Kiel"}),
+        ("c", march(2), {"city": "Bonn"}, march(9)),
+        ("c", march(6), None),
+        ("d", march(5), None, march(9)),
     )
-    first_seen = seen(spark, ("a", march(5)), ("b", march(7)))
+    first_seen = seen(spark, ("a", march(5)), ("b", march(7)), ("c", march(5)), ("d", march(5)))
     rows = build_members(declared, first_seen).orderBy("member_id", "valid_from").collect()
     assert [tuple(row) for row in rows] == [
-        ("a", march(1), march(9), True, {"age": "30", "city": "Ulm"}),
-        ("a", march(9), None, True, {"city": "Kiel"}),
-        ("b", march(7), None, False, {}),
+        ("a", march(1), march(9), True, {"age": "30", "city": "Ulm"}, march(1), {}),
+        ("a", march(9), None, True, {"city": "Kiel"}, march(9), {}),
+        ("b", march(7), None, False, {}, march(7), {}),
+        # By their orders from the fifth on; the profile that came late is no longer valid when it comes.
+        ("c", march(2), march(6), True, {"city": "Bonn"}, march(9), {}),
+        ("c", march(5), march(6), False, {}, march(5), {}),
+        ("c", march(6), None, True, {}, march(6), {}),
+        ("d", march(5), None, True, {}, march(9), {}),
     ]
+
+
+def test_a_profile_is_known_from_its_first_delivery_and_each_corrected_value_from_its_own(spark: SparkSession):
+    deliveries = [
+        ("a", march(1), {"city": "Trier", "age": "30"}, march(3)),
+        ("a", march(1), {"city": "Ulm", "age": "30"}, march(8)),  # a correction, delivered twice
+        ("a", march(1), {"city": "Ulm", "age": "30"}, march(6)),
+        ("a", march(1), {"size": "2"}, march(3)),
+    ]
+    expected = ("a", march(1), None, True, {"age": "30", "city": "Ulm", "size": "2"}, march(3), {"city": march(6)})
+    nobody = seen(spark)
+    assert [tuple(r) for r in build_members(profiles(spark, *deliveries), nobody).collect()] == [expected]
+    for first, second in ((deliveries[:2], deliveries[2:]), (deliveries[2:], deliveries[:2])):
+        before = build_members(profiles(spark, *first), nobody)
+        after = changed_members(before, profiles(spark, *second), nobody, march(1)).drop("gone")
+        assert [tuple(r) for r in after.collect()] == [expected]
 
 
 def test_members_merged_batch_by_batch_are_those_of_one_load(spark: SparkSession):

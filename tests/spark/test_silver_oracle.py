@@ -106,7 +106,8 @@ class Draw(random.Random):
             }
         if table == "members":
             place = {"city": self.choice(["Ulm", "K\u00f6ln", None]), "age": self.choice(["30", None])}
-            return {"member_id": self.choice(MEMBERS), "valid_from": day, **place}
+            received = self.choice([None, "2024-03-30 23:30:00", "2024-04-01 09:00:00", "2024-11-02 09:00:00Z"])
+            return {"member_id": self.choice(MEMBERS), "valid_from": day, "received_ts": received, **place}
         if table == "products":
             what = {"category": self.choice(["tea", "pots", None]), "brand": self.choice(["x", "y", None])}
             return {"product_id": self.choice("pqr"), "valid_from": self.choice([day, None]), **what}

@@ -13,24 +13,39 @@ from memberlevel_spark.features.kernel_axes import Questions
 from memberlevel_spark.features.kernel_profiles import valid_row
 from memberlevel_spark.features.profiles import NEVER_ENDS, ProfileFeature, profile_answers
 
-SPAN = st.tuples(st.integers(-3, 12), st.one_of(st.integers(-3, 15), st.just(NEVER_ENDS)))
+DAY = st.integers(-3, 12)
+SPAN = st.tuples(DAY, st.one_of(st.integers(-3, 15), st.just(NEVER_ENDS)), DAY)
 
 
 @given(st.lists(st.lists(SPAN, max_size=5, unique_by=lambda span: span[0]), min_size=1, max_size=3))
-def test_the_valid_row_that_began_last_counts(histories: list[list[tuple[int, int]]]):
+def test_the_valid_and_known_row_that_began_last_counts(histories: list[list[tuple[int, int, int]]]):
     rows = [(member, *span) for member, spans in enumerate(histories) for span in spans]
-    member_P, from_P, until_P = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+    member_P, from_P, until_P, known_P = np.array(rows, dtype=np.int64).reshape(-1, 4).T
     member_Q, as_of_Q = np.divmod(np.arange(len(histories) * 16), 16)
-    found_Q = valid_row(Questions(member_Q, as_of_Q), member_P, from_P=from_P, until_P=until_P)
+    asked = Questions(member_Q, as_of_Q)
+    found_Q = valid_row(asked, member_P, from_P=from_P, until_P=until_P, known_P=known_P)
     for member, as_of, found in zip(member_Q, as_of_Q, found_Q, strict=True):
-        valid = [span for span in histories[member] if span[0] <= as_of < span[1]]
+        spans = sorted(histories[member])
+        valid = []
+        for number, (first, until, known) in enumerate(spans):
+            following = spans[number + 1] if number + 1 < len(spans) else None
+            ends = max(until, following[2]) if following and following[0] == until else until
+            if first <= as_of < ends and known <= as_of:
+                valid.append((first, until, known))
         assert (None if found < 0 else rows[found][1:]) == max(valid, default=None)
+
+
+def test_a_row_that_comes_late_counts_from_the_day_it_is_known():
+    # Ulm from day 1; that it is Kiel from day 5 on is known on day 8 only.
+    rows = {"from_P": np.array([1, 5]), "until_P": np.array([5, NEVER_ENDS]), "known_P": np.array([1, 8])}
+    asked = Questions(np.zeros(5, dtype=np.int64), np.array([0, 4, 5, 7, 8]))
+    assert valid_row(asked, np.array([0, 0]), **rows).tolist() == [-1, 0, 0, 0, 1]
 
 
 def test_nobody_has_a_profile_where_there_are_none():
     nothing = np.empty(0, dtype=np.int64)
     asked = Questions(np.array([0]), np.array([5]))
-    assert valid_row(asked, nothing, from_P=nothing, until_P=nothing).tolist() == [-1]
+    assert valid_row(asked, nothing, from_P=nothing, until_P=nothing, known_P=nothing).tolist() == [-1]
 
 
 def test_a_category_is_its_index_and_a_number_may_be_null():
@@ -41,12 +56,14 @@ def test_a_category_is_its_index_and_a_number_may_be_null():
             "profile_until": pa.array([[5, NEVER_ENDS], None, [NEVER_ENDS]]),
             "profile_city": pa.array([["Kiel", "Bonn"], None, [None]]),
             "profile_age": pa.array([[30.5, None], None, [7.0]]),
+            "profile_known_city": pa.array([[1, 6], None, [1]]),  # the city was corrected, the age was not
+            "profile_known_age": pa.array([[1, 5], None, [1]]),
         }
     )
-    asked = Questions(np.array([0, 0, 0, 1, 2]), np.array([0, 4, 5, 5, 5]))
+    asked = Questions(np.array([0, 0, 0, 0, 1, 2]), np.array([0, 4, 5, 6, 5, 5]))
     answers = profile_answers(batch, (city, age), asked)
-    assert answers["profile_city"].tolist() == [0, 3, 1, 0, 0]
-    np.testing.assert_array_equal(answers["profile_age"], [np.nan, 30.5, np.nan, np.nan, 7.0])
+    assert answers["profile_city"].tolist() == [0, 3, 3, 1, 0, 0]
+    np.testing.assert_array_equal(answers["profile_age"], [np.nan, 30.5, np.nan, np.nan, np.nan, 7.0])
 
 
 def test_the_digest_of_a_category_is_that_of_its_entries_in_their_order():
@@ -58,10 +75,8 @@ def test_the_digest_of_a_category_is_that_of_its_entries_in_their_order():
 def test_the_catalogue_says_what_each_index_is():
     page = catalogue((), profile=(ProfileFeature("city", "category", ("Ulm",)), ProfileFeature("age", "number")))
     assert "| `profile_city` | city of that profile: 0 without one, 1 for others, from 2 on Ulm |" in page
-    assert (
-        "| `profile_age` | age of the profile valid on the as-of date; null without one, or when no number below 2^63 |"
-        in page
-    )
+    of_day = "of the profile valid and known on the as-of date"
+    assert f"| `profile_age` | age {of_day}; null without one, or when no number below 2^63 |" in page
 
 
 @pytest.mark.parametrize("profile", [{"city": "text"}, {"Home City": "category"}])
