@@ -68,7 +68,7 @@ class KeptConfig(Model):
 
 class ManualConfig(Model):
     """Levels given by hand, as two attributes of the member profiles: the level's name, and the first day on which it
-    no longer holds. It begins on the profile's ``valid_from``."""
+    no longer holds. It begins on the profile's ``valid_from``, or later: on the day the shop learned of it."""
 
     level: str = Field(min_length=1)
     until: str = Field(min_length=1)
