@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from pyspark.sql import SparkSession
 
@@ -16,6 +17,10 @@ from tests.small_shop import write_small_shop
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 
+
+# How long an example takes depends on what else the machine does: no test is about that.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 LIBRARY = Path(memberlevel_spark.__file__).parent
 RAISED: set[tuple[str, int]] = set()
