@@ -119,7 +119,7 @@ def _corrected_otherwise(as_of: date) -> Column:
     is_later = F.map_filter("corrected_from", lambda _, day: day > F.lit(as_of))
     return F.transform_values(
         "attributes",
-        lambda name, value: F.when(F.map_contains_key(is_later, name), F.concat(value, F.lit("~"))).otherwise(value),
+        lambda name, value: F.when(F.map_contains_key(is_later, name), _other_text(value)).otherwise(value),
     )
 
 
@@ -152,7 +152,7 @@ def products_without_future(products: DataFrame, as_of: date) -> DataFrame:
 def products_with_perturbed_future(products: DataFrame, cut: Cut) -> DataFrame:
     """Every product listed later with another category and other attributes."""
     is_later = F.coalesce(F.col("valid_from") > F.lit(cut.as_of), F.lit(False))
-    other = F.concat(F.coalesce("category", F.lit("")), F.lit("~"))
+    other = _other_text(F.coalesce("category", F.lit("")))
     return products.withColumns(
         {
             "category": F.when(is_later, other).otherwise(F.col("category")),
@@ -222,7 +222,11 @@ def _renamed(events: DataFrame, seed: Column) -> DataFrame:
 
 
 def _other(attributes: Column) -> Column:
-    return F.transform_values(attributes, lambda _, value: F.concat(value, F.lit("~")))
+    return F.transform_values(attributes, lambda _, value: _other_text(value))
+
+
+def _other_text(text: Column) -> Column:
+    return F.concat(text, F.lit("~"))
 
 
 def _literal_map(values: Mapping[str, str]) -> Column:

@@ -93,8 +93,8 @@ def run_silver(run: Run) -> StageResult:
     pseudonyms = Pseudonyms.of(run.config.pseudonyms, run.tables.spark)
     progress = Progress(meaning_of(run.config, pseudonyms.check_value), bronze.last_batches())
     before = last_progress(run.tables, QUALITY_RESULTS.name)
-    whole = before is None or before.meaning != progress.meaning or not run.tables.exists("events")
-    whole = whole or not run.tables.fits(MEMBERS)  # one of an earlier release
+    kept = run.tables.exists("events") and run.tables.fits(MEMBERS)  # an earlier release had other members
+    whole = before is None or before.meaning != progress.meaning or not kept
     if before is not None and not whole:
         taken = replace(bronze, since={name: before.batches.get(name, -1) for name in bronze.versions})
         new_rates = any(progress.batches[name] > taken.since[name] for name, _ in taken.maps_to("rates"))
