@@ -28,8 +28,8 @@ VERSION = 1
 # The encoder sums squares of logarithms as integers; those of 64-bit numbers fit, those of any double do not.
 NO_NUMBER = 2.0**63
 NEVER_ENDS = 2**31 - 1
-FROM, UNTIL = "profile_from", "profile_until"
-KNOWN = "profile_known_"  # and the attribute
+# Of the arrays; not "profile_...", since an attribute may have any name. After the last comes the feature's.
+FROM, UNTIL, KNOWN = "valid_from", "valid_until", "known_"
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def build_profile_values(members: DataFrame, attributes: Sequence[str], *, throu
 def with_profiles(rows: DataFrame, members: DataFrame, profile: Sequence[ProfileFeature]) -> DataFrame:
     """``rows``, one per member, with the days and the values of its profile history as arrays."""
     values = {feature.name: _value(feature) for feature in profile}
-    values |= {f"{KNOWN}{feature.attribute}": F.unix_date(known_from(feature.attribute)) for feature in profile}
+    values |= {f"{KNOWN}{feature.name}": F.unix_date(known_from(feature.attribute)) for feature in profile}
     until = F.coalesce(F.unix_date("valid_to"), F.lit(NEVER_ENDS))
     columns = {FROM: F.unix_date("valid_from"), UNTIL: until, **values}
     one = F.struct(*[value.alias(name) for name, value in columns.items()])
@@ -122,7 +122,7 @@ def profile_answers(
     from_P, until_P = flat(batch.column(FROM)), flat(batch.column(UNTIL))
     answers = {}
     for feature in profile:
-        known_P = flat(batch.column(f"{KNOWN}{feature.attribute}"))
+        known_P = flat(batch.column(f"{KNOWN}{feature.name}"))
         row_Q = valid_row(asked, member_P, from_P=from_P, until_P=until_P, known_P=known_P)
         values = batch.column(feature.name).flatten()
         # The last element stands for a member without a profile on that day: index -1.

@@ -52,12 +52,12 @@ def test_a_category_is_its_index_and_a_number_may_be_null():
     city, age = ProfileFeature("city", "category", ("Ulm", "Kiel")), ProfileFeature("age", "number")
     batch = pa.record_batch(
         {
-            "profile_from": pa.array([[1, 5], None, [1]]),
-            "profile_until": pa.array([[5, NEVER_ENDS], None, [NEVER_ENDS]]),
+            "valid_from": pa.array([[1, 5], None, [1]]),
+            "valid_until": pa.array([[5, NEVER_ENDS], None, [NEVER_ENDS]]),
             "profile_city": pa.array([["Kiel", "Bonn"], None, [None]]),
             "profile_age": pa.array([[30.5, None], None, [7.0]]),
-            "profile_known_city": pa.array([[1, 6], None, [1]]),  # the city was corrected, the age was not
-            "profile_known_age": pa.array([[1, 5], None, [1]]),
+            "known_profile_city": pa.array([[1, 6], None, [1]]),  # the city was corrected, the age was not
+            "known_profile_age": pa.array([[1, 5], None, [1]]),
         }
     )
     asked = Questions(np.array([0, 0, 0, 0, 1, 2]), np.array([0, 4, 5, 6, 5, 5]))
