@@ -69,6 +69,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         .config("spark.databricks.delta.snapshotPartitions", "1")
         # Many times the queries of a real run pass through this one JVM: room for them, and no memory of their plans.
         .config("spark.driver.memory", "3g")
+        # Planning and compiling is what tiny data costs: each plan is made once, each generated class stays compiled.
+        .config("spark.sql.adaptive.enabled", "false")
+        .config("spark.sql.codegen.cache.maxEntries", "3000")
         .config("spark.sql.ui.retainedExecutions", "5")
         .config("spark.ui.retainedJobs", "20")
         .config("spark.ui.retainedStages", "20")
