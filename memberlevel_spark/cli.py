@@ -96,7 +96,9 @@ def build_parser(name: str) -> argparse.ArgumentParser:
     if name == "world":
         parser.add_argument("--pipeline", action="store_true", help="then run every stage on it, in the same session")
     if name in (PIPELINE, "train"):
-        parser.add_argument("--how", choices=("spark", "inline"), help="where to train; replaces training.how")
+        parser.add_argument(
+            "--how", choices=("spark", "torchrun", "inline"), help="where to train; replaces training.how"
+        )
     parser.add_argument(
         "--print-config", action="store_true", help="print the merged configuration, secrets masked, and stop"
     )

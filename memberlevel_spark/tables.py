@@ -116,12 +116,15 @@ class DeltaTables:
         """Whether the table exists and has the contract's columns."""
         return self.exists(contract.name) and self._schema(contract.name) == _plain(contract.schema)
 
-    def replace(self, contract: TableContract, frame: DataFrame) -> Written:
-        """Make ``frame`` the whole content of the table, also when its columns have changed."""
+    def replace(self, contract: TableContract, frame: DataFrame, *, rows_per_file: int | None = None) -> Written:
+        """Make ``frame`` the whole content of the table, also when its columns have changed.
+
+        ``rows_per_file`` is the most rows of a file; by default a file takes what its task has.
+        """
         self._check(contract, frame)
         if not self.fits(contract):
             self._create(contract)
-        return self._write(contract, frame, {})
+        return self._write(contract, frame, {"maxRecordsPerFile": str(rows_per_file)} if rows_per_file else {})
 
     def count(self, name: str, slices: Sequence[Slice]) -> int:
         """Rows of the latest version that lie in any of the slices."""

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from memberlevel_spark.config.base import IDENTIFIER, Model
 from memberlevel_spark.config.ingest import IngestConfig, PseudonymConfig, QualityConfig, SourceConfig
 from memberlevel_spark.config.levels import LevelsConfig
+from memberlevel_spark.config.training import TrainingConfig
 from memberlevel_spark.config.world import WorldConfig
 from memberlevel_spark.timeline import LabelWindow, Split, every
 
@@ -127,9 +128,10 @@ class FeaturesConfig(Model):
 
 
 class ExamplesConfig(Model):
-    """Number of Parquet files per split; at least the number of training processes."""
+    """Number of Parquet files per split, and the rows of a file from which it is cut in two."""
 
     files_per_split: int = Field(ge=1)
+    rows_per_file: int = Field(ge=1)
 
 
 class ModelConfig(Model):
@@ -138,23 +140,6 @@ class ModelConfig(Model):
     name: Literal["mlp", "logistic", "linear"]
     hidden: tuple[int, ...]
     dropout: float = Field(ge=0, lt=1)
-
-
-class TrainingConfig(Model):
-    """How the network is fitted and where the processes run."""
-
-    how: Literal["spark", "inline"]
-    num_processes: int = Field(ge=1)
-    backend: Literal["gloo", "nccl"]
-    timeout_seconds: int = Field(ge=30, le=1800)
-    batch_rows: int = Field(ge=1)
-    max_epochs: int = Field(ge=1)
-    patience_epochs: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    warmup_share: float = Share
-    grad_clip: float = Field(gt=0)
-    ema_decay: float = Field(ge=0, lt=1)
 
 
 class LeakageConfig(Model):
@@ -234,8 +219,6 @@ class Config(Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Config":
-        if self.examples.files_per_split < self.training.num_processes:
-            raise ValueError("examples.files_per_split of at least training.num_processes")
         if not any(mapping.to == "events" for source in self.sources.values() for mapping in source.maps):
             raise ValueError("at least one source that maps to events")
         return self

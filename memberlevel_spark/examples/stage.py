@@ -52,7 +52,7 @@ def run_examples(run: Run) -> StageResult:
     encoder = Encoder.fit(labelled.where(F.col("split") == "train"), inputs, len(config.levels.programme))
     encoder.require_meaning(published_meaning(run))
     examples = build_examples(labelled, encoder, files_per_split=config.examples.files_per_split)
-    commit = run.tables.replace(EXAMPLES, examples)
+    commit = run.tables.replace(EXAMPLES, examples, rows_per_file=config.examples.rows_per_file)
     path = encoder_path(run)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"examples_version": commit.version, "encoder": encoder.to_json()}), encoding="utf-8")

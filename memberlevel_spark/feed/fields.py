@@ -2,10 +2,12 @@
 
 In: one Parquet row group as an Arrow table. Out: one numpy array per column, one row per example.
 
-Shape legend: R rows of a row group, F features.
+Shape legend: R rows of a row group, F features, L length of a list.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,22 +17,46 @@ from memberlevel_spark.errors import DataQualityError
 
 FEATURES, LEVEL_NOW, TARGET, ROW_KEY = "features", "level_now", "target_level", "row_key"
 
-# What each column must be; a list element may be marked nullable, as Spark writes it, but must not be null.
-FIELD_TYPES: dict[str, pa.DataType] = {
-    FEATURES: pa.list_(pa.float32()),
-    LEVEL_NOW: pa.int32(),
-    TARGET: pa.int32(),
-    ROW_KEY: pa.int64(),
-}
+ListOf = Literal["float32", "int32"]
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What is read: ``num_features`` features, and further list columns by name, each of one length in all rows.
+
+    Attributes:
+        num_features: length of the feature array.
+        lists: name -> (element type, length) of list columns read beside the features, such as sequences.
+    """
+
+    num_features: int
+    lists: Mapping[str, tuple[ListOf, int]] = field(default_factory=dict)
+
+    @property
+    def types(self) -> dict[str, pa.DataType]:
+        """Arrow type of each column; Spark marks list elements nullable, but none may be null."""
+        return {
+            FEATURES: pa.list_(pa.float32()),
+            LEVEL_NOW: pa.int32(),
+            TARGET: pa.int32(),
+            ROW_KEY: pa.int64(),
+            **{name: pa.list_(pa.type_for_alias(element)) for name, (element, _) in self.lists.items()},
+        }
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Length of each list column."""
+        return {FEATURES: self.num_features, **{name: length for name, (_, length) in self.lists.items()}}
 
 
 def column_to_numpy(name: str, column: pa.ChunkedArray) -> NDArray[Any]:
-    """Turn a numeric column into [R], or a list column of one fixed length into [R, F], without going through Python.
+    """Turn a numeric column into [R], or a list column of one fixed length into [R, L], without going through Python.
 
     Raises:
         DataQualityError: a null, at any depth, or lists of different lengths: either would shift rows unseen.
     """
-    array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], type=column.type)
+    # A row group is one chunk; putting chunks together would copy it.
+    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     values = array.flatten() if pa.types.is_list(array.type) else array
     num_nulls = array.null_count + (values.null_count if values is not array else 0)
     if num_nulls:

@@ -1,53 +1,53 @@
-"""The two classes petastorm expects from pyarrow before version 15, and the file system it opens files with.
+"""The classes petastorm expects from pyarrow before version 15, over an explicit list of row groups.
 
-In: local paths, as petastorm hands them over. Out: footers, and row groups as Arrow tables that know their file.
+In: row groups, in the order in which they are to be read. Out: footers, and row groups as Arrow tables that know where
+they came from. Petastorm hands our file system object to everything it makes, so the list travels with it.
 """
 
-from collections.abc import Callable, Sequence
-from urllib.parse import unquote
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from memberlevel_spark.feed.plan import RowGroup
+from memberlevel_spark.feed.store import open_file
 
-class LocalFiles:
-    """The file system petastorm asks for: it hands over the path of a URL still percent-encoded."""
+
+class RowGroupFiles:
+    """The file system petastorm asks for, and the row groups that are to be read from it."""
+
+    def __init__(self, row_groups: Sequence[RowGroup]) -> None:
+        self.row_groups = tuple(row_groups)
 
     def open(self, path: str, mode: str = "rb") -> pa.NativeFile:
         """Open a file for reading."""
-        return pa.OSFile(unquote(path), mode)
+        return open_file(path)
 
 
 class ParquetDatasetPiece:
-    """Stands in for pyarrow's old ``ParquetDatasetPiece``: one file, or one row group of it."""
+    """Stands in for pyarrow's old ``ParquetDatasetPiece``: one row group of one file."""
 
-    def __init__(
-        self,
-        path: str,
-        open_file_func: Callable[[str], pa.NativeFile],
-        row_group: int | None = None,
-        partition_keys: Sequence[object] = (),
-    ) -> None:
-        self.path, self.row_group, self.partition_keys = path, row_group, partition_keys
-        self._open = open_file_func
+    partition_keys = ()
+
+    def __init__(self, row_group: RowGroup) -> None:
+        self.path, self.row_group = row_group.path, row_group.number
 
     def get_metadata(self) -> pq.FileMetaData:
-        with self._open(self.path) as source:
+        with open_file(self.path) as source:
             return pq.ParquetFile(source).metadata
 
     def read(self, columns: set[str], partitions: None = None) -> pa.Table:
-        with self._open(self.path) as source:
-            # One thread: reading one list column does not go faster with more, and the trainer needs the cores.
+        with open_file(self.path) as source:
             table = pq.ParquetFile(source).read_row_group(self.row_group, columns=sorted(columns), use_threads=False)
         # The table travels through petastorm's queue; its metadata tells where it came from at the other end.
-        return table.replace_schema_metadata({"path": unquote(self.path), "row_group": str(self.row_group)})
+        return table.replace_schema_metadata({"path": self.path, "row_group": str(self.row_group)})
 
 
 class ParquetDataset:
-    """Stands in for pyarrow's old ``ParquetDataset`` over an explicit list of files."""
+    """Stands in for pyarrow's old ``ParquetDataset``; the row groups are those of the file system it is given."""
 
     metadata = common_metadata = partitions = None
 
-    def __init__(self, path_or_paths: list[str], filesystem: LocalFiles, **options: object) -> None:
+    def __init__(self, path_or_paths: list[str], filesystem: RowGroupFiles, **options: object) -> None:
         self.paths, self.fs = path_or_paths, filesystem
-        self.pieces = [ParquetDatasetPiece(path, filesystem.open) for path in path_or_paths]
+        self.pieces = [ParquetDatasetPiece(row_group) for row_group in filesystem.row_groups]

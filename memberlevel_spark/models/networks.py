@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from memberlevel_spark.errors import ConfigError, first_five
+from memberlevel_spark.models.lane_dropout import LaneDropout
 from memberlevel_spark.models.normal import log_between, log_normal_cdf
 
 
@@ -82,7 +83,7 @@ class Mlp(nn.Module):
         layers: list[nn.Module] = []
         width = spec.num_features
         for hidden in spec.hidden:
-            layers += [nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.SiLU(), nn.Dropout(spec.dropout)]
+            layers += [nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.SiLU(), LaneDropout(spec.dropout)]
             width = hidden
         self.hidden = nn.Sequential(*layers)
         self.head = nn.Linear(width, spec.num_levels)

@@ -21,7 +21,7 @@ from torch import nn
 
 from memberlevel_spark.errors import ArtefactError, first_five
 from memberlevel_spark.models.networks import ModelSpec, build_network
-from memberlevel_spark.training.loop import EpochPoint, Fit, best_of
+from memberlevel_spark.training.course import EpochPoint, Fit, best_of
 
 WEIGHTS, SPEC, CURVES, CURVES_CSV, CURVES_PNG = (
     "model.safetensors",
@@ -43,7 +43,7 @@ class TrainedRun:
 
     @property
     def best(self) -> EpochPoint:
-        """The epoch whose averaged weights were kept."""
+        """The epoch whose weights were kept."""
         return best_of(self.points)
 
 
@@ -123,7 +123,7 @@ def _png(points: Sequence[EpochPoint]) -> bytes:
     axes = figure.subplots()
     epochs = [point.epoch for point in points]
     axes.plot(epochs, [point.train_log_loss for point in points], marker="o", label="train, dropout on")
-    axes.plot(epochs, [point.validation_log_loss for point in points], marker="o", label="validation, averaged weights")
+    axes.plot(epochs, [point.validation_log_loss for point in points], marker="o", label="validation, kept weights")
     best = best_of(tuple(points))
     axes.axvline(
         best.epoch, color="grey", linestyle=":", label=f"kept: epoch {best.epoch}, {best.validation_log_loss:.4f}"

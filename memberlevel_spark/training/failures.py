@@ -21,6 +21,10 @@ _SUMMARY = "ChildFailedError"
 _KILLED = re.compile(r"rank\s*: (\d+) \(local_rank.*?(Signal \d+ \(\w+\))", re.DOTALL)
 
 
+class RankLostError(ArtefactError):
+    """A rank was killed or hung: nothing is wrong with the data, and a new start may succeed."""
+
+
 def write_failure(run_dir: Path, rank: int, error: BaseException) -> None:
     """Leave a rank's error in the run folder."""
     own = isinstance(error, MemberLevelError)
@@ -51,15 +55,14 @@ def explain(job: TrainingJob, printed: str) -> MemberLevelError:
         return getattr(errors, raised[0]["error"])(raised[0]["message"])
     silent = sorted(set(range(job.world_size)) - {failure["rank"] for failure in found})
     if found and silent:
-        return ArtefactError(
+        return RankLostError(
             f"training failed: rank {', '.join(map(str, silent))} of {job.world_size} died or hung without an error; "
             f"rank {found[0]['rank']} noticed: {found[0]['message']}. "
             "Look for a kill for memory on its machine and start again."
         )
     message = found[0]["message"] if found else last_error_line(printed)
-    return ArtefactError(
-        f"training failed: {message}. Mend the cause and start again; the ranks' output is in the log."
-    )
+    kind = ArtefactError if found or not killed_rank(printed) else RankLostError
+    return kind(f"training failed: {message}. Mend the cause and start again; the ranks' output is in the log.")
 
 
 def last_error_line(printed: str) -> str:
@@ -68,8 +71,13 @@ def last_error_line(printed: str) -> str:
     lines = _ERROR_LINE.findall(before)
     if lines:
         return lines[-1].rstrip(".")[:_MAX_LINE]
-    killed = _KILLED.search(summary)
-    return f"rank {killed[1]} was killed: {killed[2]}" if killed else _first_line(printed)
+    return killed_rank(summary) or _first_line(printed)
+
+
+def killed_rank(printed: str) -> str | None:
+    """Find in torchrun's summary which rank a signal ended, if one did."""
+    killed = _KILLED.search(printed)
+    return f"rank {killed[1]} was killed: {killed[2]}" if killed else None
 
 
 def _first_line(text: str) -> str:

@@ -3,15 +3,28 @@
 A run is defined by its job alone: the same job on the same machine gives the same bytes.
 """
 
+import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from memberlevel_spark.config.training import TrainingConfig
 from memberlevel_spark.errors import ConfigError, first_five
+from memberlevel_spark.feed.fields import Fields, ListOf
 from memberlevel_spark.models.networks import ModelSpec
 
-BACKENDS = ("gloo", "nccl")
+# Settings that say where and how a run is carried out, and change nothing that it computes beyond rounding.
+_CARRIED_OUT_BY = {
+    "how",
+    "num_processes",
+    "timeout_seconds",
+    "max_restarts",
+    "reader",
+    "row_groups_ahead",
+    "checkpoint_every_steps",
+    "track",
+}
 
 
 @dataclass(frozen=True)
@@ -19,79 +32,62 @@ class TrainingJob:
     """One training run.
 
     Args:
-        run_dir: folder for the artefacts; on a cluster a path that every machine sees.
-        train_files: live Parquet files of the train split, absolute local paths or ``file:`` URIs.
+        run_dir: folder for artefacts and checkpoints; on a cluster a path that every machine sees.
+        train_files: live Parquet files of the train split, absolute local paths or URIs.
         validation_files: the same for the validation split.
         model: the network.
-        world_size: number of processes.
-        batch_rows: rows of the global batch, a multiple of ``world_size``.
-        max_epochs: most passes over the train split.
-        learning_rate: highest rate of the one-cycle schedule.
-        weight_decay: AdamW's decoupled decay.
-        warmup_share: share of all steps in which the rate rises, in [0, 1].
-        grad_clip: largest allowed norm of the whole gradient.
-        ema_decay: weight of the past in the averaged weights, per step, in [0, 1).
-        patience_epochs: stop after this many epochs without a lower validation log-loss.
-        seed: of initial weights, row order and dropout.
-        backend: ``gloo`` (CPU) or ``nccl`` (one GPU per process).
-        timeout_seconds: how long a process waits for the others in one operation; 60 to 120 suits most clusters.
-
-    Raises:
-        ConfigError: impossible values, all at once.
+        training: how it is fitted.
+        seed: of initial weights, row order and dropout, 0 or more.
+        lists: list columns that are read beside the features: name -> (element type, length).
     """
 
     run_dir: str
     train_files: tuple[str, ...]
     validation_files: tuple[str, ...]
     model: ModelSpec
-    world_size: int
-    batch_rows: int
-    max_epochs: int
-    learning_rate: float
-    weight_decay: float
-    warmup_share: float
-    grad_clip: float
-    ema_decay: float
-    patience_epochs: int
+    training: TrainingConfig
     seed: int
-    backend: str
-    timeout_seconds: int
+    lists: Mapping[str, tuple[ListOf, int]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        problems = list(self._problems())
-        if problems:
-            raise ConfigError(f"impossible training job: {first_five(problems)}. Correct these values.")
+    @property
+    def world_size(self) -> int:
+        """Number of processes; inline training is one."""
+        return 1 if self.training.how == "inline" else self.training.num_processes
 
-    def _problems(self) -> Iterator[str]:
-        for name in ("world_size", "batch_rows", "max_epochs", "patience_epochs", "timeout_seconds"):
-            if getattr(self, name) < 1:
-                yield f"{name} {getattr(self, name)} (at least 1)"
-        for name in ("learning_rate", "grad_clip"):
-            if not getattr(self, name) > 0:
-                yield f"{name} {getattr(self, name)} (above 0)"
-        for name in ("weight_decay", "seed"):
-            if not getattr(self, name) >= 0:
-                yield f"{name} {getattr(self, name)} (0 or more)"
-        if not 0 <= self.warmup_share <= 1:
-            yield f"warmup_share {self.warmup_share} (0 to 1)"
-        if not 0 <= self.ema_decay < 1:
-            yield f"ema_decay {self.ema_decay} (0 to below 1)"
-        if self.backend not in BACKENDS:
-            yield f"backend {self.backend} ({' or '.join(BACKENDS)})"
+    @property
+    def fields(self) -> Fields:
+        """The columns that are read."""
+        return Fields(self.model.num_features, self.lists)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the result depends on: a checkpoint goes on with a job of the same fingerprint only."""
+        values = {**self._values(), "run_dir": None}
+        values["training"] = {name: value for name, value in values["training"].items() if name not in _CARRIED_OUT_BY}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
         """Write the job as one line of JSON."""
-        return json.dumps({**asdict(self), "model": self.model.to_dict()}, sort_keys=True)
+        return json.dumps(self._values(), sort_keys=True)
+
+    def _values(self) -> dict[str, Any]:
+        plain = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {
+            **plain,
+            "model": self.model.to_dict(),
+            "training": self.training.model_dump(mode="json"),
+            "lists": {name: list(kind) for name, kind in self.lists.items()},
+        }
 
     @classmethod
     def from_json(cls, text: str) -> "TrainingJob":
         """Read a job that ``to_json`` wrote.
 
         Raises:
-            ConfigError: missing or unknown keys, or impossible values.
+            ConfigError: missing or unknown keys.
         """
         values: dict[str, Any] = json.loads(text)
-        names = {field.name for field in fields(cls)}
+        names = {item.name for item in fields(cls)}
         if set(values) != names:
             raise ConfigError(
                 f"training job has other keys than expected: {first_five(set(values) ^ names)}. "
@@ -99,4 +95,11 @@ class TrainingJob:
             )
         for name in ("train_files", "validation_files"):
             values[name] = tuple(values[name])
-        return cls(**{**values, "model": ModelSpec.from_dict(values["model"])})
+        return cls(
+            **{
+                **values,
+                "model": ModelSpec.from_dict(values["model"]),
+                "training": TrainingConfig.model_validate(values["training"]),
+                "lists": {name: tuple(kind) for name, kind in values["lists"].items()},
+            }
+        )

@@ -1,192 +1,182 @@
 """The training loop, in the order it happens; every rank runs it, and only sums cross between ranks.
 
-In: a job and this process's place among the ranks. Out: the best epoch's averaged weights, and one point per epoch.
-
-Shape legend: B rows of a rank's batch, F features, K levels.
+In: a job and this process's place among the ranks. Out: the best epoch's weights, and one point per epoch. A run that
+was ended goes on from its last checkpoint as if nothing had happened.
 """
 
 import logging
 import math
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
 from typing import Never
 
-import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from memberlevel_spark.errors import DataQualityError, first_five
-from memberlevel_spark.feed.loader import Batch, FeedLoader
-from memberlevel_spark.feed.plan import plan_feed, read_file_rows
-from memberlevel_spark.models.losses import correct_sum, cross_entropy_B, cross_entropy_sum
-from memberlevel_spark.models.networks import build_network
+from memberlevel_spark.errors import DataQualityError
+from memberlevel_spark.feed.loader import FeedLoader
+from memberlevel_spark.feed.plan import FeedPlan, Tail, plan_feed, read_row_groups
+from memberlevel_spark.feed.readers import ReaderSettings
+from memberlevel_spark.training import checkpoint
+from memberlevel_spark.training.checkpoint import Checkpoint
+from memberlevel_spark.training.course import Course, EpochPoint, Fit
+from memberlevel_spark.training.device import on_device
 from memberlevel_spark.training.job import TrainingJob
+from memberlevel_spark.training.learner import Learner
 from memberlevel_spark.training.ranks import Ranks
+from memberlevel_spark.training.stopping import EXIT_CODE, Stop
+from memberlevel_spark.training.tracking import Tracker, open_tracker
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class EpochPoint:
-    """One point of the curves; losses are means over rows, in nats, over the rows of all ranks."""
-
-    epoch: int  # from 1
-    step: int  # steps made since the start
-    train_log_loss: float  # of the weights while they were being trained, dropout on
-    validation_log_loss: float  # of the averaged weights
-    validation_accuracy: float
-    learning_rate: float  # of the epoch's last step
-    rows: int  # train rows seen in the epoch
+# Asking all ranks whether one was told to stop costs a message; a machine is not taken away within a few steps.
+_ASK_EVERY_STEPS = 8
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What training gives: averaged weights of the epoch with the lowest validation log-loss, and all points."""
-
-    weights: Mapping[str, Tensor]
-    points: tuple[EpochPoint, ...]
-
-
-def train(job: TrainingJob, ranks: Ranks) -> Fit:
+def train(job: TrainingJob, ranks: Ranks, stop: Stop | None = None) -> Fit:
     """Fit the job's network.
 
     Raises:
         DataQualityError: the loss is not a finite number.
-        ArtefactError: the examples cannot be read, or not completely.
+        ArtefactError: the examples cannot be read, or not completely, or a checkpoint cannot be written.
         ConfigError: the files cannot be shared out among the ranks.
+        SystemExit: with code 143, when ``stop`` was asked for; a checkpoint was saved.
     """
-    torch.manual_seed(job.seed)  # the same initial weights on every rank
-    train_feed, validation_feed = _open_feed(job, job.train_files, ranks), _open_feed(job, job.validation_files, ranks)
-    learner = _Learner(job, ranks, num_steps=job.max_epochs * train_feed.plan.steps_per_epoch)
-    torch.manual_seed(job.seed + 1 + ranks.rank)  # other dropout on every rank
-    points: list[EpochPoint] = []
-    best: dict[str, Tensor] = {}
-    with _progress_bar(learner.num_steps, ranks) as bar:
-        for epoch in range(job.max_epochs):
-            started, loss_sum = time.monotonic(), 0.0
-            for step, batch in enumerate(train_feed.epoch(epoch)):
-                loss_sum += learner.learn(batch, rows=train_feed.plan.global_rows_at_step(step))
-                bar.update()
-            points.append(
-                EpochPoint(
-                    epoch=epoch + 1,
-                    step=learner.step,
-                    train_log_loss=ranks.total(loss_sum)[0] / train_feed.plan.num_rows,
-                    **_validation(learner.averaged, validation_feed, ranks),
-                    learning_rate=learner.learning_rate,
-                    rows=train_feed.plan.num_rows,
-                )
-            )
-            _report(points[-1], job, seconds=time.monotonic() - started, ranks=ranks)
-            if best_of(points) is points[-1]:
-                best = learner.averaged_weights()
-            if ranks.agree(epoch + 1 - best_of(points).epoch >= job.patience_epochs):
+    stop, training = stop or Stop(), job.training
+    feed = _open_feed(job, job.train_files, ranks, seed=job.seed, tail=training.tail)
+    validation = _open_feed(job, job.validation_files, ranks, seed=None, tail="pad")
+    plan = feed.plan
+    num_steps = training.max_epochs * math.ceil(plan.steps_per_epoch / training.accumulate_batches)
+    learner = Learner(job, ranks, plan.lanes_of(ranks.rank), num_steps=num_steps)
+    course = _resumed(job, ranks, learner)
+    started, saved_step = time.monotonic(), learner.step
+    with (
+        closing(on_device(feed.batches(course.position), ranks.device)) as batches,
+        _progress_bar(num_steps, learner.step, ranks) as bar,
+        _tracker(job, ranks) as tracker,
+    ):
+        while True:
+            # Evaluate.
+            between_epochs = course.position.step == plan.steps_per_epoch
+            if between_epochs and len(course.points) == course.position.epoch:
+                course.add(_evaluated(course, learner, plan, validation, ranks), learner.kept_weights())
+                tracker.add(course.points[-1])
+                _report(course.points[-1], job, seconds=time.monotonic() - started, ranks=ranks)
+                started = time.monotonic()
+            # Save.
+            asked = learner.step % _ASK_EVERY_STEPS == 0 and ranks.any(stop.asked)
+            every = training.checkpoint_every_steps
+            if learner.step > saved_step and (between_epochs or asked or (every and learner.step % every == 0)):
+                _save(job, course, learner, ranks)
+                saved_step = learner.step
+            # Stop?
+            if asked:
+                raise SystemExit(EXIT_CODE)
+            done = learner.step == num_steps or course.has_stopped_improving(training.patience_epochs)
+            if between_epochs and ranks.agree(done):
                 break
-    return Fit(best, tuple(points))
+            # Step.
+            for number in _batches_of_step(course, plan, training.accumulate_batches):
+                course.position, batch = next(batches)
+                course.loss_sum += learner.learn(
+                    batch,
+                    number=course.position.epoch * plan.steps_per_epoch + number,
+                    rows=_rows_of_step(plan, number, training.accumulate_batches),
+                    last=_is_last(number, plan, training.accumulate_batches),
+                )
+            bar.update()
+    return Fit(course.best, tuple(course.points))
 
 
-class _Learner:
-    """The network with all that changes when it learns from a batch."""
-
-    def __init__(self, job: TrainingJob, ranks: Ranks, *, num_steps: int) -> None:
-        self._job, self._ranks = job, ranks
-        self.num_steps, self.step, self.learning_rate = num_steps, 0, 0.0
-        self._network = build_network(job.model).to(ranks.device)
-        self._model = ranks.wrap(self._network)
-        self._average = AveragedModel(self._network, multi_avg_fn=get_ema_multi_avg_fn(job.ema_decay))
-        self._optimizer = torch.optim.AdamW(self._network.parameters(), weight_decay=job.weight_decay)
-
-    def learn(self, batch: Batch, *, rows: int) -> float:
-        """Make one step and return the summed loss of this rank's rows; ``rows`` counts those of all ranks."""
-        self.learning_rate = learning_rate_at(self.step, self.num_steps, self._job)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate
-        self._model.train()
-        loss = _loss_sum(self._model, batch, step=self.step, ranks=self._ranks)
-        self._optimizer.zero_grad()
-        # The wrapped model averages gradients over ranks: times world_size it is their sum, and the division by the
-        # rows of all ranks makes it the gradient of the mean over the global batch.
-        (loss * self._ranks.world_size / rows).backward()
-        nn.utils.clip_grad_norm_(self._network.parameters(), self._job.grad_clip)
-        self._optimizer.step()
-        self._average.update_parameters(self._network)
-        self.step += 1
-        return loss.item()
-
-    @property
-    def averaged(self) -> nn.Module:
-        """The network with the moving average of the weights."""
-        return self._average.module
-
-    def averaged_weights(self) -> dict[str, Tensor]:
-        """Copy the averaged weights to the CPU."""
-        return {name: value.detach().cpu().clone() for name, value in self.averaged.state_dict().items()}
+def _batches_of_step(course: Course, plan: FeedPlan, accumulate: int) -> range:
+    """Numbers, in their epoch, of the batches whose gradients make the next step; none crosses the epoch's end."""
+    first = course.position.step % plan.steps_per_epoch
+    return range(first, min(first + accumulate, plan.steps_per_epoch))
 
 
-def _validation(network: nn.Module, feed: FeedLoader, ranks: Ranks) -> dict[str, float]:
-    loss, accuracy = evaluate(network, feed, ranks)
-    if not math.isfinite(loss):
+def _rows_of_step(plan: FeedPlan, number: int, accumulate: int) -> int:
+    """Rows of weight 1, on all ranks, in the batches that make one step together with batch ``number``."""
+    first = number // accumulate * accumulate
+    return sum(plan.global_rows_at_step(step) for step in range(first, min(first + accumulate, plan.steps_per_epoch)))
+
+
+def _is_last(number: int, plan: FeedPlan, accumulate: int) -> bool:
+    return (number + 1) % accumulate == 0 or number + 1 == plan.steps_per_epoch
+
+
+def _evaluated(course: Course, learner: Learner, plan: FeedPlan, validation: FeedLoader, ranks: Ranks) -> EpochPoint:
+    """Close an epoch: sums over the rows of all ranks first, one division at the end."""
+    loss_sum = correct = 0.0
+    for _, batch in on_device(((None, batch) for batch in validation.epoch(0)), ranks.device):
+        loss, right = learner.score(batch)
+        loss_sum, correct = loss_sum + loss, correct + right
+    loss_sum, correct, train_loss_sum = ranks.total(loss_sum, correct, course.loss_sum)
+    if not math.isfinite(loss_sum):
         raise DataQualityError(
-            f"validation log-loss is not a finite number: {loss}. "
+            f"validation log-loss is not a finite number: {loss_sum}. "
             "Check the validation features; if they are sound, lower training.learning_rate."
         )
-    return {"validation_log_loss": loss, "validation_accuracy": accuracy}
-
-
-@torch.no_grad()
-def evaluate(network: nn.Module, feed: FeedLoader, ranks: Ranks) -> tuple[float, float]:
-    """Return mean log-loss (nats) and accuracy over the rows of all ranks: sums first, one division at the end."""
-    network.eval()
-    loss_sum = correct = 0.0
-    for batch in feed.epoch(0):
-        features_BF, target_B, weight_B = (tensor.to(ranks.device) for tensor in (batch[0], batch[2], batch[3]))
-        scores_BK = network(features_BF)
-        loss_sum += cross_entropy_sum(scores_BK, target_B, weight_B).item()
-        correct += correct_sum(scores_BK, target_B, weight_B).item()
-    loss_sum, correct = ranks.total(loss_sum, correct)
-    return loss_sum / feed.plan.num_rows, correct / feed.plan.num_rows
-
-
-def best_of(points: list[EpochPoint] | tuple[EpochPoint, ...]) -> EpochPoint:
-    """Return the first point with the lowest validation log-loss."""
-    return min(points, key=lambda point: point.validation_log_loss)
-
-
-def learning_rate_at(step: int, num_steps: int, job: TrainingJob) -> float:
-    """One cycle: up in a straight line over the warm-up steps, then down half a cosine to 0 after the last step."""
-    warmup_steps = round(job.warmup_share * num_steps)
-    if step < warmup_steps:
-        return job.learning_rate * (step + 1) / warmup_steps
-    done_share = (step - warmup_steps) / max(1, num_steps - warmup_steps)
-    return job.learning_rate * (1 + math.cos(math.pi * done_share)) / 2
-
-
-def _loss_sum(model: nn.Module, batch: Batch, *, step: int, ranks: Ranks) -> Tensor:
-    """Return the summed loss of this rank's rows; raise, naming the rows, when it is not a finite number."""
-    features_BF, target_B, weight_B = (tensor.to(ranks.device) for tensor in (batch[0], batch[2], batch[3]))
-    scores_BK = model(features_BF)
-    loss = cross_entropy_sum(scores_BK, target_B, weight_B)
-    if math.isfinite(loss.item()):
-        return loss
-    broken_B = ~torch.isfinite(cross_entropy_B(scores_BK, target_B)).cpu()
-    keys = first_five(batch.row_key_B[broken_B].tolist())
-    raise DataQualityError(
-        f"training loss is not a finite number: {loss.item()} at step {step} on rank {ranks.rank}, row keys {keys}. "
-        "Check these rows' features; if they are sound, lower training.learning_rate."
+    return EpochPoint(
+        epoch=len(course.points) + 1,
+        step=learner.step,
+        train_log_loss=train_loss_sum / plan.rows_per_epoch,
+        validation_log_loss=loss_sum / validation.plan.num_rows,
+        validation_accuracy=correct / validation.plan.num_rows,
+        learning_rate=learner.learning_rate,
+        rows=plan.rows_per_epoch,
     )
 
 
-def _open_feed(job: TrainingJob, paths: tuple[str, ...], ranks: Ranks) -> FeedLoader:
-    plan = plan_feed(read_file_rows(paths), world_size=job.world_size, batch_rows=job.batch_rows)
-    return FeedLoader(plan, ranks.rank, num_features=job.model.num_features, seed=job.seed)
+def _save(job: TrainingJob, course: Course, learner: Learner, ranks: Ranks) -> None:
+    """Rank 0 writes what all ranks share, and each rank's sum of losses."""
+    loss_sums = ranks.each(course.loss_sum)
+    if ranks.rank == 0:
+        tensors = learner.state() | {f"best.{name}": value for name, value in course.best.items()}
+        state = {**course.to_plain(), "loss_sums": loss_sums, "fingerprint": job.fingerprint}
+        checkpoint.save(Path(job.run_dir), learner.step, Checkpoint(tensors, state))
 
 
-def _progress_bar(num_steps: int, ranks: Ranks) -> "tqdm[Never]":
+def _resumed(job: TrainingJob, ranks: Ranks, learner: Learner) -> Course:
+    """The course of an earlier process of this job, with the learner as it was then; else the start of one."""
+    found = checkpoint.load_last(Path(job.run_dir), job.fingerprint)
+    if found is None:
+        return Course()
+    learner.restore(found.tensors)
+    best = {name.removeprefix("best."): found.tensors[name] for name in found.tensors if name.startswith("best.")}
+    sums = found.state["loss_sums"]
+    # On another number of ranks the sum of all goes to the first.
+    own = sums[ranks.rank] if len(sums) == ranks.world_size else (sum(sums) if ranks.rank == 0 else 0.0)
+    course = Course.from_plain(found.state, best, own)
+    if ranks.rank == 0:
+        logger.info(
+            "going on from the checkpoint of step %d, epoch %d",
+            learner.step,
+            min(len(course.points) + 1, job.training.max_epochs),
+        )
+    return course
+
+
+def _open_feed(job: TrainingJob, paths: tuple[str, ...], ranks: Ranks, *, seed: int | None, tail: Tail) -> FeedLoader:
+    training = job.training
+    plan = plan_feed(
+        read_row_groups(paths),
+        world_size=ranks.world_size,
+        batch_rows=training.batch_rows,
+        num_lanes=training.lanes,
+        tail=tail,
+    )
+    reader = ReaderSettings(training.reader, training.row_groups_ahead, training.timeout_seconds)
+    return FeedLoader(plan, ranks.rank, fields=job.fields, seed=seed, reader=reader)
+
+
+def _tracker(job: TrainingJob, ranks: Ranks) -> AbstractContextManager[Tracker]:
+    return open_tracker(job) if ranks.rank == 0 else nullcontext(Tracker([], None))
+
+
+def _progress_bar(num_steps: int, first: int, ranks: Ranks) -> "tqdm[Never]":
     on_terminal = ranks.rank == 0 and sys.stderr.isatty()
-    return tqdm(total=num_steps, unit="step", desc="training", disable=not on_terminal)
+    return tqdm(total=num_steps, initial=first, unit="step", desc="training", disable=not on_terminal)
 
 
 def _report(point: EpochPoint, job: TrainingJob, *, seconds: float, ranks: Ranks) -> None:
@@ -194,7 +184,7 @@ def _report(point: EpochPoint, job: TrainingJob, *, seconds: float, ranks: Ranks
         logger.info(
             "epoch %d of %d: train log-loss %.4f, validation log-loss %.4f, accuracy %.4f, %d rows, %.1f s",
             point.epoch,
-            job.max_epochs,
+            job.training.max_epochs,
             point.train_log_loss,
             point.validation_log_loss,
             point.validation_accuracy,

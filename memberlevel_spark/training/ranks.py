@@ -31,7 +31,10 @@ class Ranks:
         if self.world_size == 1:
             return network
         on_gpu = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(network, device_ids=on_gpu)
+        # No network keeps statistics in buffers; gradients need no second copy.
+        return DistributedDataParallel(
+            network, device_ids=on_gpu, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
 
     def total(self, *sums: float) -> list[float]:
         """Add each number up over the ranks, in float64; every rank gets the same result."""
@@ -39,6 +42,19 @@ class Ranks:
         if self.world_size > 1:
             dist.all_reduce(together)
         return [float(value) for value in together]
+
+    def each(self, value: float) -> list[float]:
+        """Gather one number of every rank, in the order of the ranks; every rank gets them all."""
+        own = torch.tensor([value], dtype=torch.float64, device=self.device)
+        if self.world_size == 1:
+            return [value]
+        together = [torch.zeros_like(own) for _ in range(self.world_size)]
+        dist.all_gather(together, own)
+        return [float(number) for number in together]
+
+    def any(self, decision: bool) -> bool:
+        """Whether any rank decided so."""
+        return self.total(float(decision))[0] > 0
 
     def agree(self, decision: bool) -> bool:
         """Let every rank take rank 0's decision."""
@@ -55,12 +71,13 @@ def join_ranks(job: TrainingJob, rank: int) -> Iterator[Ranks]:
     Raises:
         ConfigError: the job wants a GPU and this process sees none.
     """
-    ranks = Ranks(rank, job.world_size, _device(job.backend))
+    training = job.training
+    ranks = Ranks(rank, job.world_size, _device(training.backend))
     if job.world_size == 1:
         yield ranks
         return
-    wait = timedelta(seconds=job.timeout_seconds)
-    dist.init_process_group(job.backend, timeout=wait, rank=rank, world_size=job.world_size)
+    wait = timedelta(seconds=training.timeout_seconds)
+    dist.init_process_group(training.backend, timeout=wait, rank=rank, world_size=job.world_size)
     try:
         yield ranks
     finally:

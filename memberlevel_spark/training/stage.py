@@ -1,7 +1,6 @@
 """The stage train: the examples of one pinned version, through Petastorm, into a run folder."""
 
 import json
-import shutil
 from pathlib import Path
 
 from memberlevel_spark.errors import ArtefactError
@@ -21,14 +20,16 @@ def run_dir(run: Run) -> Path:
 
 
 def run_train(run: Run) -> StageResult:
-    """Fit the network and leave weights, curves and encoder in the run folder; an earlier run there is replaced."""
+    """Fit the network and leave weights, curves and encoder in the run folder.
+
+    A finished run there is replaced; one that was ended before goes on where it was.
+    """
     version = run.tables.version("examples")
     encoder = load_encoder(run, version)
     folder = run_dir(run).absolute()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     job = training_job(run, folder, version, len(encoder.names))
-    run_training(job, how=run.config.training.how, spark=run.tables.spark)
+    run_training(job, spark=run.tables.spark)
     (folder / "encoder.json").write_text(encoder.to_json(), encoding="utf-8")
     (folder / RUN_RECORD).write_text(json.dumps({"examples_version": version}), encoding="utf-8")
     rows = run.tables.read("examples", version).groupBy("split").count().collect()
@@ -43,31 +44,20 @@ def run_train(run: Run) -> StageResult:
 
 def training_job(run: Run, folder: Path, version: int, num_features: int) -> TrainingJob:
     """The job every rank gets: explicit live files of the pinned version and all settings."""
-    config, settings = run.config, run.config.training
-    spec = ModelSpec(
-        name=config.model.name,
-        num_features=num_features,
-        num_levels=len(config.levels.programme),
-        hidden=config.model.hidden,
-        dropout=config.model.dropout,
-    )
+    config = run.config
     return TrainingJob(
         run_dir=str(folder),
         train_files=run.tables.live_files("examples", version, "split=train"),
         validation_files=run.tables.live_files("examples", version, "split=validation"),
-        model=spec,
-        world_size=settings.num_processes if settings.how == "spark" else 1,
-        batch_rows=settings.batch_rows,
-        max_epochs=settings.max_epochs,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        warmup_share=settings.warmup_share,
-        grad_clip=settings.grad_clip,
-        ema_decay=settings.ema_decay,
-        patience_epochs=settings.patience_epochs,
+        model=ModelSpec(
+            name=config.model.name,
+            num_features=num_features,
+            num_levels=len(config.levels.programme),
+            hidden=config.model.hidden,
+            dropout=config.model.dropout,
+        ),
+        training=config.training,
         seed=config.seed,
-        backend=settings.backend,
-        timeout_seconds=settings.timeout_seconds,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from memberlevel_spark.config.training import TrainingConfig
 from memberlevel_spark.models.networks import ModelSpec
 from memberlevel_spark.training.job import TrainingJob
 
@@ -65,24 +66,51 @@ def with_feature(table: pa.Table, *, row: int, value: float) -> pa.Table:
     return replaced(table, "features", pa.array(lists, type=table.schema.field("features").type))
 
 
+PLAIN = TrainingConfig(
+    how="inline",
+    num_processes=1,
+    backend="gloo",
+    timeout_seconds=60,
+    max_restarts=0,
+    reader="petastorm",
+    row_groups_ahead=2,
+    lanes=4,
+    tail="pad",
+    batch_rows=64,
+    accumulate_batches=1,
+    max_epochs=3,
+    patience_epochs=10,
+    checkpoint_every_steps=0,
+    learning_rate=0.02,
+    schedule="cosine",
+    warmup_share=0.1,
+    weight_decay=0.01,
+    l1=0.0,
+    grad_clip=1.0,
+    average="ema",
+    ema_decay=0.9,
+    swa_start_share=0.5,
+    precision="float32",
+    compile=False,
+    track=(),
+)
+
+
 def job(folder: Path, train_files: Sequence[str], validation_files: Sequence[str], **changes: Any) -> TrainingJob:
-    """A job of a few fast epochs, with some values changed."""
+    """A job of a few fast epochs, with some values of it, or of its settings, changed."""
     plain = TrainingJob(
         run_dir=str(folder / "run"),
         train_files=tuple(train_files),
         validation_files=tuple(validation_files),
         model=ModelSpec("mlp", NUM_FEATURES, NUM_LEVELS, hidden=(16,), dropout=0.1),
-        world_size=1,
-        batch_rows=64,
-        max_epochs=3,
-        learning_rate=0.02,
-        weight_decay=0.01,
-        warmup_share=0.1,
-        grad_clip=1.0,
-        ema_decay=0.9,
-        patience_epochs=10,
+        training=PLAIN,
         seed=7,
-        backend="gloo",
-        timeout_seconds=60,
     )
-    return replace(plain, **changes)
+    return changed(plain, **changes)
+
+
+def changed(plain: TrainingJob, **changes: Any) -> TrainingJob:
+    """A job with some values of it, or of its settings, changed."""
+    own = {name: changes.pop(name) for name in list(changes) if name not in TrainingConfig.model_fields}
+    training = TrainingConfig.model_validate(plain.training.model_dump() | changes)
+    return replace(plain, training=training, **own)

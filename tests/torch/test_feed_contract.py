@@ -8,7 +8,8 @@ import pytest
 
 from memberlevel_spark.errors import DataQualityError
 from memberlevel_spark.feed.contract import check_contract
-from memberlevel_spark.feed.plan import read_file_rows
+from memberlevel_spark.feed.fields import Fields
+from memberlevel_spark.feed.plan import read_row_groups
 from tests.torch.made_examples import (
     NUM_FEATURES,
     NUM_LEVELS,
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.torch
 
 
 def check(*paths: str, num_features: int = NUM_FEATURES) -> None:
-    check_contract(read_file_rows(paths), num_features=num_features, num_levels=NUM_LEVELS)
+    check_contract(read_row_groups(paths), fields=Fields(num_features), num_levels=NUM_LEVELS)
 
 
 def check_table(folder: Path, table: pa.Table) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -17,7 +16,7 @@ from memberlevel_spark.training.entry import RankEntry, unpickled_entry, with_pa
 from memberlevel_spark.training.failures import write_failure
 from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.launch import run_training
-from tests.torch.made_examples import examples_table, job, with_feature, write_examples, write_table
+from tests.torch.made_examples import changed, examples_table, job, with_feature, write_examples, write_table
 
 pytestmark = [pytest.mark.torch, pytest.mark.spark]
 
@@ -25,7 +24,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.spark]
 def two_process_job(folder: Path, **changes: object) -> TrainingJob:
     train = write_examples(folder, [200, 150, 130])
     validation = write_examples(folder, [60, 40], split="validation", first_key=10_000)
-    return job(folder, train, validation, world_size=2, **changes)
+    return job(folder, train, validation, how="spark", num_processes=2, **changes)
 
 
 class KillRankAtFirstEpoch(logging.Handler):
@@ -57,7 +56,7 @@ def test_two_processes_train_twice_to_the_same_bytes_and_say_so_once(
         plain = two_process_job(tmp_path, run_dir=str(tmp_path / name))
         caplog.clear()
         with caplog.at_level(logging.INFO, logger="memberlevel_spark"):
-            run = run_training(plain, how="spark", spark=spark)
+            run = run_training(plain, spark=spark)
         assert [point.rows for point in run.points] == [480, 480, 480]
         assert run.points[-1].validation_log_loss < run.points[0].validation_log_loss
         lines = [record.getMessage().split(":")[0] for record in caplog.records]
@@ -72,7 +71,7 @@ def test_too_few_slots_are_refused_at_once(spark: SparkSession, tmp_path: Path) 
     train = write_examples(tmp_path, [20, 20, 20])
     started = time.monotonic()
     with pytest.raises(ConfigError, match="too few Spark slots: 2 tasks can run at once, 3 processes must"):
-        run_training(job(tmp_path, train, train, world_size=3, batch_rows=30), how="spark", spark=spark)
+        run_training(job(tmp_path, train, train, how="spark", num_processes=3, lanes=3, batch_rows=30), spark=spark)
     assert time.monotonic() - started < 5
 
 
@@ -81,7 +80,7 @@ def test_an_error_of_one_rank_keeps_its_class_and_its_words(spark: SparkSession,
     table = with_feature(examples_table(0, 150), row=140, value=float("nan"))
     write_table(table, tmp_path, part=1, row_group_rows=100)
     with pytest.raises(DataQualityError, match=r"training loss .* on rank 1, row keys 140\.") as caught:
-        run_training(plain, how="spark", spark=spark)
+        run_training(plain, spark=spark)
     assert len(str(caught.value).splitlines()) == 1
     assert not [name for name in ARTEFACTS if (Path(plain.run_dir) / name).exists()]
 
@@ -94,7 +93,7 @@ def test_a_killed_rank_ends_the_run_with_one_clear_line(spark: SparkSession, tmp
     logger.setLevel(logging.INFO)
     try:
         with pytest.raises(ArtefactError) as caught:
-            run_training(plain, how="spark", spark=spark)
+            run_training(plain, spark=spark)
     finally:
         logger.removeHandler(killer)
         logger.setLevel(level)
@@ -114,11 +113,11 @@ def test_ranks_that_leave_nothing_are_an_error(
 
     monkeypatch.setattr(TorchDistributor, "run", lambda *_: None)
     plain = two_process_job(tmp_path)
-    run_training(replace(plain, world_size=1), how="inline")
+    run_training(changed(plain, how="inline"))
     with pytest.raises(
         ArtefactError, match=r"not a finished run: no curves\.csv, curves\.json, curves\.png, model\.json"
     ):
-        run_training(plain, how="spark", spark=spark)
+        run_training(plain, spark=spark)
     with pytest.raises(ArtefactError, match="is not a finished run"):
         read_run(Path(plain.run_dir))
 
@@ -135,7 +134,7 @@ def test_a_failure_left_by_an_earlier_run_is_not_taken_for_this_ones(
     plain = two_process_job(tmp_path)
     write_failure(Path(plain.run_dir), 0, ConfigError("left over from an earlier run"))
     with pytest.raises(ArtefactError, match=r"training failed: no executor answered\. Mend the cause"):
-        run_training(plain, how="spark", spark=spark)
+        run_training(plain, spark=spark)
 
 
 def test_the_path_to_the_package_comes_first_and_once() -> None:

@@ -1,12 +1,12 @@
 """Training: it learns, it is the same for any number of processes, and it stops when it should."""
 
 import csv
+import dataclasses
 import json
 import logging
 import os
 import socket
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +15,22 @@ import torch
 import torch.multiprocessing
 
 from memberlevel_spark.errors import ArtefactError, ConfigError, DataQualityError
+from memberlevel_spark.feed.fields import Fields
 from memberlevel_spark.feed.loader import FeedLoader
-from memberlevel_spark.feed.plan import plan_feed, read_file_rows
+from memberlevel_spark.feed.plan import plan_feed, read_row_groups
 from memberlevel_spark.models.networks import ModelSpec
 from memberlevel_spark.training.artefacts import ARTEFACTS, load_network, read_run
-from memberlevel_spark.training.failures import explain, last_error_line, write_failure
+from memberlevel_spark.training.failures import RankLostError, explain, last_error_line, write_failure
 from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.launch import run_training
-from memberlevel_spark.training.loop import learning_rate_at
 from memberlevel_spark.training.rank import run_rank
 from memberlevel_spark.training.ranks import join_ranks
+from memberlevel_spark.training.schedule import learning_rate_at
 from tests.torch.made_examples import (
     NUM_FEATURES,
     NUM_LEVELS,
+    PLAIN,
+    changed,
     examples_table,
     job,
     with_feature,
@@ -61,7 +64,7 @@ def run_in_two_processes(*jobs: TrainingJob) -> None:
 
 
 def test_a_separable_toy_is_learned(tmp_path: Path) -> None:
-    run = run_training(small_job(tmp_path, max_epochs=15), how="inline")
+    run = run_training(small_job(tmp_path, max_epochs=15))
     assert run.best.validation_accuracy > 0.9
     assert run.best.validation_log_loss < 0.4 < run.points[0].validation_log_loss
     assert [point.epoch for point in run.points] == list(range(1, 16))
@@ -72,18 +75,18 @@ def test_a_separable_toy_is_learned(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["logistic", "linear"])
 def test_the_other_networks_learn_it_too(tmp_path: Path, name: str) -> None:
     spec = ModelSpec(name, NUM_FEATURES, NUM_LEVELS)
-    run = run_training(small_job(tmp_path, model=spec, max_epochs=15, learning_rate=0.1), how="inline")
+    run = run_training(small_job(tmp_path, model=spec, max_epochs=15, learning_rate=0.1))
     assert run.best.validation_accuracy > 0.9
 
 
 def test_the_kept_weights_are_those_of_the_best_epoch_and_the_curves_tell_the_truth(tmp_path: Path) -> None:
     # A rate far too high makes later epochs worse than an earlier one.
     plain = small_job(tmp_path, max_epochs=8, learning_rate=0.9, warmup_share=0.0)
-    run = run_training(plain, how="inline")
+    run = run_training(plain)
     assert run.best.epoch < 8
     network = load_network(Path(plain.run_dir))
-    plan = plan_feed(read_file_rows(plain.validation_files), world_size=1, batch_rows=100)
-    (batch,) = FeedLoader(plan, 0, num_features=NUM_FEATURES, seed=0).epoch(0)
+    plan = plan_feed(read_row_groups(plain.validation_files), world_size=1, batch_rows=100, num_lanes=1)
+    (batch,) = FeedLoader(plan, 0, fields=Fields(NUM_FEATURES), seed=None).epoch(0)
     p_BK = torch.softmax(network(batch.features_BF), dim=1).detach().numpy()
     target_B = batch.target_B.numpy()
     assert run.best.validation_log_loss == pytest.approx(-np.log(p_BK[range(100), target_B]).mean(), rel=1e-5)
@@ -91,19 +94,19 @@ def test_the_kept_weights_are_those_of_the_best_epoch_and_the_curves_tell_the_tr
 
 
 def test_two_processes_give_the_losses_of_one_and_stop_early_together(tmp_path: Path) -> None:
-    """One batch holds all rows, so the global batches are the same; ragged files make the ranks' shares unequal."""
-    spec = ModelSpec("mlp", NUM_FEATURES, NUM_LEVELS, hidden=(16,), dropout=0.0)
-    alone = small_job(tmp_path, model=spec, batch_rows=1000, max_epochs=6, grad_clip=0.5, run_dir=str(tmp_path / "one"))
-    pair = replace(alone, world_size=2, run_dir=str(tmp_path / "two"))
+    """With dropout on, ragged files, several batches an epoch, and gradients of two batches added up."""
+    settings = {"max_epochs": 6, "grad_clip": 0.5, "accumulate_batches": 2, "batch_rows": 48, "l1": 1e-4}
+    alone = small_job(tmp_path, run_dir=str(tmp_path / "one"), **settings)
+    pair = changed(alone, how="torchrun", num_processes=2, run_dir=str(tmp_path / "two"))
     steep = {"learning_rate": 0.9, "warmup_share": 0.0, "max_epochs": 30, "patience_epochs": 2}
-    stopping = small_job(tmp_path, world_size=2, run_dir=str(tmp_path / "stopping"), **steep)
+    stopping = small_job(tmp_path, how="torchrun", num_processes=2, run_dir=str(tmp_path / "stopping"), **steep)
     run_in_two_processes(pair, stopping)
-    one, two = run_training(alone, how="inline"), read_run(Path(pair.run_dir))
+    one, two = run_training(alone), read_run(Path(pair.run_dir))
     for first, second in zip(one.points, two.points, strict=True):
         assert second.train_log_loss == pytest.approx(first.train_log_loss, abs=1e-5)
         assert second.validation_log_loss == pytest.approx(first.validation_log_loss, abs=1e-5)
         assert second.validation_accuracy == pytest.approx(first.validation_accuracy)
-        assert (second.rows, second.step) == (first.rows, first.step)
+        assert (second.rows, second.step) == (first.rows, first.step) == (480, 5 * first.epoch)
     stopped = read_run(Path(stopping.run_dir))
     assert len(stopped.points) < 30
     assert stopped.points[-1].epoch - stopped.best.epoch == 2
@@ -114,7 +117,7 @@ def test_the_same_job_gives_the_same_bytes_and_another_seed_does_not(tmp_path: P
     contents = []
     for number, seed in enumerate((7, 7, 8)):
         state = torch.get_rng_state()
-        run_training(replace(plain, run_dir=str(tmp_path / str(number)), seed=seed), how="inline")
+        run_training(changed(plain, run_dir=str(tmp_path / str(number)), seed=seed))
         assert torch.equal(state, torch.get_rng_state())
         contents.append({name: (tmp_path / str(number) / name).read_bytes() for name in ARTEFACTS})
     assert contents[0] == contents[1]
@@ -123,7 +126,7 @@ def test_the_same_job_gives_the_same_bytes_and_another_seed_does_not(tmp_path: P
 
 def test_the_run_folder_holds_the_same_curves_in_every_form(tmp_path: Path) -> None:
     plain = small_job(tmp_path)
-    run = run_training(plain, how="inline")
+    run = run_training(plain)
     folder = Path(plain.run_dir)
     assert sorted(path.name for path in folder.iterdir()) == sorted(ARTEFACTS)
     rows = json.loads((folder / "curves.json").read_text())
@@ -145,7 +148,7 @@ def test_the_run_folder_holds_the_same_curves_in_every_form(tmp_path: Path) -> N
 def test_training_stops_early_when_validation_gets_no_better(tmp_path: Path) -> None:
     # A rate far too high soon makes things worse.
     plain = small_job(tmp_path, max_epochs=30, learning_rate=0.9, warmup_share=0.0, patience_epochs=3)
-    run = run_training(plain, how="inline")
+    run = run_training(plain)
     assert len(run.points) < 30
     assert run.points[-1].epoch - run.best.epoch == 3
 
@@ -156,7 +159,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_rank_and_row_keys(tmp_path: P
     validation = write_examples(tmp_path, [30], split="validation")
     told = r"training loss is not a finite number: nan at step \d on rank 0, row keys 150\. Check these rows"
     with pytest.raises(DataQualityError, match=told):
-        run_training(job(tmp_path, train, validation), how="inline")
+        run_training(job(tmp_path, train, validation))
     assert not list((tmp_path / "run").glob("*"))
 
 
@@ -166,30 +169,32 @@ def test_a_validation_loss_that_is_not_finite_stops(tmp_path: Path) -> None:
     with pytest.raises(
         DataQualityError, match=r"validation log-loss is not a finite number: nan\. Check the validation"
     ):
-        run_training(job(tmp_path, write_examples(tmp_path, [100]), validation), how="inline")
+        run_training(job(tmp_path, write_examples(tmp_path, [100]), validation))
 
 
-def test_the_learning_rate_rises_in_a_line_and_falls_along_a_cosine(tmp_path: Path) -> None:
-    plain = job(tmp_path, (), (), learning_rate=2.0, warmup_share=0.4)
-    rates = [learning_rate_at(step, 10, plain) for step in range(10)]
-    assert rates[:5] == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0])
-    assert rates[7] == pytest.approx(1.0)
-    assert rates[4:] == sorted(rates[4:], reverse=True)
-    assert all(rate > 0 for rate in rates)
-    assert learning_rate_at(0, 10, replace(plain, warmup_share=0.0)) == 2.0
-    assert learning_rate_at(9, 10, replace(plain, warmup_share=1.0)) == 2.0
+def test_the_learning_rate_rises_in_a_line_and_falls_as_the_schedule_says() -> None:
+    def rates(**settings: object) -> list[float]:
+        training = PLAIN.model_copy(update={"learning_rate": 2.0, "warmup_share": 0.4, **settings})
+        return [learning_rate_at(step, 10, training) for step in range(10)]
+
+    assert rates()[:5] == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0])
+    assert rates()[7] == pytest.approx(1.0)
+    assert rates(schedule="linear")[4:] == pytest.approx([2.0 * left / 6 for left in (6, 5, 4, 3, 2, 1)])
+    assert rates(schedule="exponential")[4:] == pytest.approx([2.0 * 0.01 ** (done / 6) for done in range(6)])
+    assert rates(warmup_share=0.0)[0] == 2.0
+    assert rates(warmup_share=1.0)[9] == 2.0
 
 
 def test_one_line_is_logged_per_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="memberlevel_spark"):
-        run_training(small_job(tmp_path), how="inline")
+        run_training(small_job(tmp_path))
     lines = [record.getMessage() for record in caplog.records]
     assert [line.split(":")[0] for line in lines] == ["epoch 1 of 3", "epoch 2 of 3", "epoch 3 of 3"]
     assert "480 rows" in lines[0]
 
 
 def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    run_training(small_job(tmp_path), how="inline")
+    run_training(small_job(tmp_path))
     assert capfd.readouterr() == ("", "")
 
 
@@ -200,33 +205,14 @@ def test_a_job_survives_json(tmp_path: Path) -> None:
 
 def test_a_job_with_other_keys_is_refused(tmp_path: Path) -> None:
     values = json.loads(job(tmp_path, (), ()).to_json())
-    values["epochs"] = values.pop("max_epochs")
-    with pytest.raises(ConfigError, match="training job has other keys than expected: epochs, max_epochs"):
+    values["seeds"] = values.pop("seed")
+    with pytest.raises(ConfigError, match="training job has other keys than expected: seed, seeds"):
         TrainingJob.from_json(json.dumps(values))
-
-
-def test_impossible_values_of_a_job_are_told_together(tmp_path: Path) -> None:
-    told = r"impossible training job: backend mpi \(gloo or nccl\), batch_rows 0 \(at least 1\), learning_rate nan"
-    with pytest.raises(ConfigError, match=told):
-        job(tmp_path, (), (), backend="mpi", batch_rows=0, learning_rate=float("nan"))
-    told = r"ema_decay 1\.0 \(0 to below 1\), seed -1 \(0 or more\), warmup_share 1\.5 \(0 to 1\)\. Correct these"
-    with pytest.raises(ConfigError, match=told):
-        job(tmp_path, (), (), ema_decay=1.0, seed=-1, warmup_share=1.5)
-
-
-def test_an_unknown_way_to_train_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"unknown way to train: 'ray'\. Use one of inline, spark"):
-        run_training(job(tmp_path, (), ()), how="ray")
-
-
-def test_inline_is_one_process(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="inline training is one process: world_size 2"):
-        run_training(job(tmp_path, (), (), world_size=2), how="inline")
 
 
 def test_spark_needs_a_session(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="training on spark needs a session: spark is None"):
-        run_training(job(tmp_path, (), (), world_size=2), how="spark")
+        run_training(job(tmp_path, (), (), how="spark", num_processes=2))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -240,16 +226,16 @@ def test_nccl_without_a_gpu_is_refused(tmp_path: Path) -> None:
 
 def test_examples_that_break_the_contract_are_refused_before_anything_old_is_removed(tmp_path: Path) -> None:
     plain = small_job(tmp_path)
-    run_training(plain, how="inline")
-    wider = replace(plain, model=replace(plain.model, num_features=7))
+    run_training(plain)
+    wider = changed(plain, model=dataclasses.replace(plain.model, num_features=7))
     with pytest.raises(DataQualityError, match="features: found 6 values per row, expected 7"):
-        run_training(wider, how="inline")
+        run_training(wider)
     assert read_run(Path(plain.run_dir)).model == plain.model
 
 
 def test_a_folder_without_all_artefacts_is_no_finished_run(tmp_path: Path) -> None:
     plain = small_job(tmp_path)
-    run_training(plain, how="inline")
+    run_training(plain)
     (Path(plain.run_dir) / "model.safetensors").unlink()
     with pytest.raises(ArtefactError, match=r"run is not a finished run: no model\.safetensors\. Train again"):
         read_run(Path(plain.run_dir))
@@ -257,7 +243,7 @@ def test_a_folder_without_all_artefacts_is_no_finished_run(tmp_path: Path) -> No
 
 def test_damaged_artefacts_are_named(tmp_path: Path) -> None:
     plain = small_job(tmp_path)
-    run_training(plain, how="inline")
+    run_training(plain)
     folder = Path(plain.run_dir)
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[:100])
@@ -275,17 +261,17 @@ def test_damaged_artefacts_are_named(tmp_path: Path) -> None:
 
 def test_a_run_that_leaves_another_network_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = small_job(tmp_path)
-    other = replace(plain.model, dropout=0.3)
+    other = dataclasses.replace(plain.model, dropout=0.3)
     from memberlevel_spark.training import launch
 
     write = launch.write_artefacts
     monkeypatch.setattr(launch, "write_artefacts", lambda folder, spec, fit: write(folder, other, fit))
     with pytest.raises(ArtefactError, match=r"run holds another network: .*dropout=0\.3\), not .*dropout=0\.1"):
-        run_training(plain, how="inline")
+        run_training(plain)
 
 
 def test_the_error_a_rank_raised_on_purpose_wins_over_those_that_lost_their_partner(tmp_path: Path) -> None:
-    pair = job(tmp_path, (), (), world_size=2)
+    pair = job(tmp_path, (), (), how="torchrun", num_processes=2)
     write_failure(Path(pair.run_dir), 0, RuntimeError("Connection closed by peer\nmore"))
     write_failure(Path(pair.run_dir), 1, DataQualityError("row keys 7 are bad. Mend them."))
     error = explain(pair, "pages of stack")
@@ -294,10 +280,10 @@ def test_the_error_a_rank_raised_on_purpose_wins_over_those_that_lost_their_part
 
 
 def test_a_rank_that_left_nothing_is_named_when_the_other_noticed(tmp_path: Path) -> None:
-    pair = job(tmp_path, (), (), world_size=2)
+    pair = job(tmp_path, (), (), how="torchrun", num_processes=2)
     write_failure(Path(pair.run_dir), 0, RuntimeError("Connection closed by peer\nmore"))
     error = explain(pair, "pages of stack")
-    assert type(error) is ArtefactError
+    assert type(error) is RankLostError
     assert str(error) == (
         "training failed: rank 1 of 2 died or hung without an error; rank 0 noticed: RuntimeError: Connection closed "
         "by peer. Look for a kill for memory on its machine and start again."
@@ -305,7 +291,7 @@ def test_a_rank_that_left_nothing_is_named_when_the_other_noticed(tmp_path: Path
 
 
 def test_an_error_of_all_ranks_is_told_once(tmp_path: Path) -> None:
-    pair = job(tmp_path, (), (), world_size=2)
+    pair = job(tmp_path, (), (), how="torchrun", num_processes=2)
     for rank in (0, 1):
         write_failure(Path(pair.run_dir), rank, OSError("No space left on device"))
     told = r"training failed: OSError: No space left on device\. Mend the cause and start again; the ranks' output"

@@ -81,7 +81,8 @@ def test_an_override_without_equals_sign_is_refused():
         ("timeline.score=[2018-01-07]", "score dates on or before data_through"),
         ("timeline.train={first: 2017-10-09, last: 2017-10-08, every_days: 7}", "train.first on or before train.last"),
         ("timeline.inactive_days=27", r"inactive_days of at least horizon_days \(28\)"),
-        ("examples.files_per_split=1", "files_per_split of at least training.num_processes"),
+        ("training.num_processes=3", r"lanes a multiple of num_processes \(3\), such as 6"),
+        ("training.batch_rows=1022", r"batch_rows a multiple of lanes \(4\), such as 1024"),
     ],
 )
 def test_sections_that_contradict_themselves_are_refused(override: str, message: str):

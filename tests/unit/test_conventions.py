@@ -22,6 +22,8 @@ SPARK_FREE += (
     "registry/bundle.py",
     "registry/gate.py",
     "feed/plan.py",
+    "feed/order.py",
+    "feed/store.py",
 )
 TORCH_ROOMS = ("models/", "training/", "feed/", "scoring/predictor.py")
 SESSION_USERS = ("session.py", "training/launch.py", "training/entry.py")

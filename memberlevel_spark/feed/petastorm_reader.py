@@ -4,28 +4,29 @@ Petastorm needs names that pyarrow and numpy removed. They are lent while petast
 needs later is put into petastorm's own modules. Pyarrow and numpy are as before once this module is imported, which
 must happen before anything imports petastorm. Petastorm's process pool is refused: its children lack this adapter.
 
-In: paths of Parquet files on a local or mounted disk. Out: row groups as numpy arrays, in the order of the paths.
+In: row groups of Parquet files. Out: their rows as numpy arrays, in the order given.
 """
 
 import contextlib
 import importlib
 import io
+import itertools
 import logging
 import sys
 import types
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from memberlevel_spark.errors import ConfigError
 from memberlevel_spark.feed.fields import column_to_numpy
-from memberlevel_spark.feed.legacy_parquet import LocalFiles, ParquetDataset, ParquetDatasetPiece
+from memberlevel_spark.feed.legacy_parquet import ParquetDataset, ParquetDatasetPiece, RowGroupFiles
+from memberlevel_spark.feed.plan import RowGroup
+from memberlevel_spark.feed.readers import NUM_WORKERS, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +37,6 @@ _MODULES_THAT_USE_PARQUET = (
     "petastorm.etl.dataset_metadata",
     "petastorm.etl.rowgroup_indexing",
 )
-
-
-class RowGroup(NamedTuple):
-    """One row group: its file, its number in the file, and its columns, each with one entry per row."""
-
-    path: str
-    number: int
-    columns: dict[str, NDArray[Any]]
 
 
 class _Overlay:
@@ -58,16 +51,16 @@ class _Overlay:
 
 
 class RowGroupReader:
-    """Takes Arrow tables off petastorm's result queue and turns them into ``RowGroup`` without pandas."""
+    """Takes Arrow tables off petastorm's result queue and turns them into ``Rows`` without pandas."""
 
     batched_output = True
 
-    def read_next(self, workers_pool: Any, schema: object, ngram: object) -> RowGroup:
+    def read_next(self, workers_pool: Any, schema: object, ngram: object) -> Rows:
         """Return the next row group; ``StopIteration`` after the last one."""
         table = _next_table(workers_pool)
         source = table.schema.metadata
         columns = {name: column_to_numpy(name, table.column(name)) for name in table.column_names}
-        return RowGroup(source[b"path"].decode(), int(source[b"row_group"]), columns)
+        return Rows(source[b"path"].decode(), int(source[b"row_group"]), columns)
 
 
 def _next_table(workers_pool: Any) -> pa.Table:
@@ -99,7 +92,7 @@ def _refuse_process_pool(*_: object, **__: object) -> NoReturn:
 def _lent_names() -> Iterator[None]:
     """Lend pyarrow and numpy the names that petastorm's import statements ask for; take them back afterwards."""
     modules: dict[str, tuple[str, type]] = {
-        "pyarrow.filesystem": ("LocalFileSystem", LocalFiles),
+        "pyarrow.filesystem": ("LocalFileSystem", RowGroupFiles),
         "pyarrow.hdfs": ("HadoopFileSystem", object),
     }
     names = [(pa.lib, "ArrowIOError", OSError), (np, "unicode_", np.str_), (np, "string_", np.bytes_)]
@@ -129,10 +122,17 @@ def _adapt_petastorm() -> None:
         vars(module)["pq"] = old_parquet
     old_numpy = _Overlay(np, unicode_=np.str_, string_=np.bytes_)
     vars(sys.modules["petastorm.unischema"])["np"] = old_numpy
-    vars(sys.modules["petastorm.reader"])["ProcessPool"] = _refuse_process_pool
+    reader = vars(sys.modules["petastorm.reader"])
+    reader["ProcessPool"] = _refuse_process_pool
+    # The plan has read the footers already and knows the order; petastorm would read them again in every epoch.
+    reader["dataset_metadata"] = _Overlay(
+        modules["petastorm.etl.dataset_metadata"], load_row_groups=lambda dataset: list(dataset.pieces)
+    )
     vars(sys.modules["petastorm.workers_pool.thread_pool"])["sys"] = _Overlay(sys, stderr=_ToLog(), stdout=_ToLog())
-    worker = vars(modules["petastorm.arrow_reader_worker"])["ArrowReaderWorker"]
-    worker.new_results_queue_reader = staticmethod(RowGroupReader)
+    worker = vars(modules["petastorm.arrow_reader_worker"])
+    worker["ArrowReaderWorker"].new_results_queue_reader = staticmethod(RowGroupReader)
+    # It opens each file once more than it reads it, for nothing.
+    worker["ParquetFile"] = lambda source: source.close()
     # It tells, twice per epoch, that the files carry no petastorm schema.
     logging.getLogger("petastorm").setLevel(logging.WARNING)
 
@@ -142,30 +142,49 @@ _adapt_petastorm()
 
 @contextlib.contextmanager
 def open_row_groups(
-    paths: Sequence[str], fields: Sequence[str], *, pool: str = "thread"
-) -> Iterator[Iterator[RowGroup]]:
-    """Read these columns of these files once, row group by row group, in the order given; at most three are read ahead.
+    groups: Sequence[RowGroup], fields: Sequence[str], *, pool: str = "thread"
+) -> Iterator[Iterator[Rows]]:
+    """Read these columns of these row groups once, in the order given; at most three a worker are read ahead.
+
+    A petastorm reader keeps its order with one worker only, so each worker is a reader of its own, and they take turns.
 
     Args:
-        paths: absolute local paths.
+        groups: the row groups.
         fields: names of the columns to read.
-        pool: ``thread`` (one thread, so the order is fixed) or ``dummy`` (read in the caller's thread).
+        pool: ``thread``, or ``dummy`` (read in the caller's thread).
 
     Raises:
         ConfigError: the process pool was asked for.
-        OSError: a file cannot be opened.
+        OSError, pyarrow.ArrowException: a file cannot be opened or read.
     """
+    shares = [groups[worker::NUM_WORKERS] for worker in range(NUM_WORKERS)]
+    with contextlib.ExitStack() as opened:
+        yield _in_turn([opened.enter_context(_opened(share, fields, pool)) for share in shares if share])
+
+
+def _in_turn(readers: Sequence[Iterator[Rows]]) -> Iterator[Rows]:
+    for reader in itertools.cycle(readers):
+        rows = next(reader, None)
+        if rows is None:
+            break
+        yield rows
+    # When one has ended all should have; what still comes is for the audit to judge.
+    yield from itertools.chain.from_iterable(readers)
+
+
+@contextlib.contextmanager
+def _opened(groups: Sequence[RowGroup], fields: Sequence[str], pool: str) -> Iterator[Iterator[Rows]]:
     make_batch_reader = sys.modules["petastorm.reader"].make_batch_reader
     with contextlib.redirect_stdout(_ToLog()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns about columns that it cannot read and that we do not ask for
         reader = make_batch_reader(
-            [Path(path).as_uri() for path in paths],
+            "file:///row-groups",  # never opened: the row groups come with the file system
             schema_fields=list(fields),
             reader_pool_type=pool,
             workers_count=1,
             shuffle_row_groups=False,
             num_epochs=1,
-            filesystem=LocalFiles(),
+            filesystem=RowGroupFiles(groups),
         )
     try:
         yield iter(reader)

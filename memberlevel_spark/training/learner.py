@@ -1,0 +1,158 @@
+"""The network with all that changes when it learns: optimizer, averaged weights, learning rate.
+
+Shape legend: B rows of a rank's batch, F features, K levels.
+"""
+
+import contextlib
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from memberlevel_spark.errors import DataQualityError, first_five
+from memberlevel_spark.feed.loader import Batch
+from memberlevel_spark.models.lane_dropout import LaneRandom, give_random
+from memberlevel_spark.models.losses import correct_sum, cross_entropy_B, cross_entropy_sum
+from memberlevel_spark.models.networks import build_network
+from memberlevel_spark.training.averaging import AveragedNetwork
+from memberlevel_spark.training.job import TrainingJob
+from memberlevel_spark.training.ranks import Ranks
+from memberlevel_spark.training.schedule import learning_rate_at
+
+
+class Learner:
+    """Learns from batches; the same on every rank after every step."""
+
+    def __init__(self, job: TrainingJob, ranks: Ranks, lanes: range, *, num_steps: int) -> None:
+        """Build the network with fresh weights, the same on every rank.
+
+        Args:
+            job: the run.
+            ranks: this process's place.
+            lanes: the lanes this rank reads, whose random numbers it draws.
+            num_steps: steps of the whole run; the schedule ends with the last.
+        """
+        self._training, self._ranks = job.training, ranks
+        self.num_steps, self.step = num_steps, 0
+        self._dtype = getattr(torch, job.training.precision)
+        torch.manual_seed(job.seed)
+        self._network = build_network(job.model).to(ranks.device)
+        self._average = AveragedNetwork(self._network, job.training)
+        self._random = LaneRandom(job.seed, lanes)
+        give_random(self._network, self._random)
+        self._model = ranks.wrap(torch.compile(self._network) if job.training.compile else self._network)  # type: ignore[arg-type]
+        self._parameters = list(self._network.parameters())
+        self._optimizer = torch.optim.AdamW(self._parameters, weight_decay=job.training.weight_decay, fused=True)
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the step that comes next, or of the last one when all are made."""
+        return learning_rate_at(min(self.step, self.num_steps - 1), self.num_steps, self._training)
+
+    def learn(self, batch: Batch, *, number: int, rows: int, last: bool) -> float:
+        """Add a batch's gradient, and make a step when it is the ``last`` of those that are added up.
+
+        Args:
+            batch: this rank's part of the batch.
+            number: of the batch, from the start of the run.
+            rows: rows of weight 1 in all batches of the step, on all ranks.
+            last: whether the step is made now.
+
+        Returns: the summed loss of this rank's rows.
+
+        Raises:
+            DataQualityError: the loss is not a finite number; names the rows.
+        """
+        self._model.train()
+        self._random.start_batch(number)
+        with self._synchronised(last):
+            loss = self._loss_sum(batch)
+            # The wrapped model averages gradients over ranks: times world_size it is their sum, and the division by the
+            # rows of all ranks makes it the gradient of the mean over the global batch.
+            (loss * self._ranks.world_size / rows + (self._l1() if last else 0.0)).backward()
+        if last:
+            self._make_step()
+        return loss.item()
+
+    def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[None]:
+        """Let gradients cross between ranks with the last batch of a step only."""
+        if last or not isinstance(self._model, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self._model.no_sync()
+
+    def _make_step(self) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        nn.utils.clip_grad_norm_(self._parameters, self._training.grad_clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        if self._training.average == "ema" or self.step >= self._training.swa_start_share * self.num_steps:
+            self._average.update()
+        self.step += 1
+
+    def _l1(self) -> Tensor | float:
+        if not self._training.l1:
+            return 0.0
+        weights = [weight.abs().sum() for weight in self._parameters if weight.ndim > 1]
+        return self._training.l1 * torch.stack(weights).sum()
+
+    def _loss_sum(self, batch: Batch) -> Tensor:
+        features_BF, target_B, weight_B = (batch.features_BF, batch.target_B, batch.weight_B)
+        with torch.autocast(self._ranks.device.type, self._dtype, enabled=self._dtype != torch.float32):
+            scores_BK = self._model(features_BF)
+        loss = cross_entropy_sum(scores_BK.float(), target_B, weight_B)
+        if math.isfinite(loss.item()):
+            return loss
+        broken_B = ~torch.isfinite(cross_entropy_B(scores_BK.float(), target_B)) & (weight_B > 0)
+        keys = first_five(batch.row_key_B[broken_B].tolist())
+        raise DataQualityError(
+            f"training loss is not a finite number: {loss.item()} at step {self.step} on rank {self._ranks.rank}, row"
+            f" keys {keys}. Check these rows' features; if they are sound, lower training.learning_rate."
+        )
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network with the weights that are evaluated and kept: averaged ones, once there are any."""
+        averaged = self._training.average != "none" and self._average.num_updates > 0
+        return self._average.network if averaged else self._network
+
+    def kept_weights(self) -> dict[str, Tensor]:
+        """Copy them to the CPU."""
+        return {name: value.detach().cpu().clone() for name, value in self.kept.state_dict().items()}
+
+    @torch.no_grad()
+    def score(self, batch: Batch) -> tuple[float, float]:
+        """Return the summed loss and the number of right levels of this rank's rows, with the kept weights."""
+        network = self.kept.eval()
+        scores_BK = network(batch.features_BF)
+        return (
+            cross_entropy_sum(scores_BK, batch.target_B, batch.weight_B).item(),
+            correct_sum(scores_BK, batch.target_B, batch.weight_B).item(),
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything a later process needs to go on to the bit, as named tensors on the CPU."""
+        tensors = {f"network.{name}": value for name, value in self._network.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self._average.state().items()}
+        for number, moments in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
+        tensors["step"] = torch.tensor(self.step)
+        return {name: value.detach().cpu().clone() for name, value in tensors.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what ``state`` gave."""
+        self._network.load_state_dict(_below("network.", tensors))
+        self._average.restore(_below("average.", tensors))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _below("optimizer.", tensors).items():
+            number, _, moment = name.partition(".")
+            moments.setdefault(int(number), {})[moment] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.step = int(tensors["step"])
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
