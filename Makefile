@@ -5,11 +5,11 @@ VENV_PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run world test check bench notebooks package clean
+.PHONY: help setup run world test check bench gpu-smoke notebooks package clean
 
 help: ## print these targets
 	@echo "make <target>:"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
 
 setup: ## install everything into .venv: locked packages, this project, the Delta jars
 	@$(PYTHON) .ci/bootstrap.py
@@ -30,6 +30,9 @@ check: setup ## lint, formatting and types
 
 bench: setup ## measure speed; one part alone: make bench ARGS="cleaning"
 	$(VENV_PYTHON) -m tests.bench $(ARGS)
+
+gpu-smoke: setup ## train on one GPU in several precisions, where there is one
+	$(VENV_PYTHON) -m tests.bench.gpu
 
 notebooks: setup ## run the notebooks
 	$(VENV_PYTHON) -m pytest -q tests/e2e -k notebook
