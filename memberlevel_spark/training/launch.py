@@ -32,7 +32,7 @@ from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.loop import train
 from memberlevel_spark.training.rank import LINE_MARK
 from memberlevel_spark.training.ranks import join_ranks, one_thread
-from memberlevel_spark.training.stopping import exit_on_sigterm, noted_sigterm
+from memberlevel_spark.training.stopping import end_with_parent, exit_on_sigterm, noted_sigterm
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,13 @@ def _run_with_torchrun(job: TrainingJob) -> None:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += [f"--nproc-per-node={job.world_size}", "-m", "memberlevel_spark.training.rank", str(job_file)]
         torchrun = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+            command,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            preexec_fn=end_with_parent,
         )
         reading = threading.Thread(target=output.copy, args=(torchrun.stderr,), daemon=True)
         reading.start()

@@ -1,11 +1,14 @@
 """SIGTERM, as a scheduler or a cluster sends it before it takes a machine away: save, then end with exit code 143."""
 
+import ctypes
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 EXIT_CODE = 128 + signal.SIGTERM  # as a shell reports it
 
 
@@ -32,6 +35,15 @@ def noted_sigterm() -> Iterator[Stop]:
         yield stop
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def end_with_parent() -> None:
+    """Have this process told to end when the one that started it dies; on Linux, elsewhere it goes on.
+
+    Otherwise the ranks of a driver that was killed would train on beside those of the next one.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager

@@ -136,6 +136,7 @@ def started(folder: Path, plain: TrainingJob) -> "subprocess.Popen[str]":
         ("inline", signal.SIGTERM, 143),
         ("inline", signal.SIGKILL, -9),
         ("torchrun", signal.SIGTERM, 143),
+        ("torchrun", signal.SIGKILL, -9),
     ],
 )
 def test_a_driver_that_is_ended_is_gone_on_from_to_the_very_bytes(
@@ -149,7 +150,7 @@ def test_a_driver_that_is_ended_is_gone_on_from_to_the_very_bytes(
     ranks = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(sent)
     assert process.wait(timeout=60) == exit_code
-    _, alive = psutil.wait_procs(ranks, timeout=30)
+    _, alive = psutil.wait_procs(ranks, timeout=60)
     assert not alive
     assert not (Path(plain.run_dir) / "model.safetensors").exists()
     whole = changed(plain, run_dir=str(tmp_path / "whole"))

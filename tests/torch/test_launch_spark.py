@@ -106,6 +106,25 @@ def test_a_killed_rank_ends_the_run_with_one_clear_line(spark: SparkSession, tmp
     assert "\n" not in message
 
 
+def test_a_killed_rank_costs_a_restart_and_changes_no_byte(spark: SparkSession, tmp_path: Path) -> None:
+    """Nor does it matter that the other run is torchrun's."""
+    plain = two_process_job(tmp_path, max_restarts=1)
+    killer, logger = KillRankAtFirstEpoch(1), logging.getLogger("memberlevel_spark.training.launch")
+    logger.addHandler(killer)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        run_training(plain, spark=spark)
+    finally:
+        logger.removeHandler(killer)
+        logger.setLevel(level)
+    assert killer.killed == 1
+    other = changed(plain, how="torchrun", run_dir=str(tmp_path / "other"))
+    run_training(other)
+    for name in ARTEFACTS:
+        assert (Path(plain.run_dir) / name).read_bytes() == (Path(other.run_dir) / name).read_bytes()
+
+
 def test_ranks_that_leave_nothing_are_an_error(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
