@@ -71,7 +71,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         .config("spark.driver.memory", "3g")
         # Planning and compiling is what tiny data costs: each plan is made once, each generated class stays compiled.
         .config("spark.sql.adaptive.enabled", "false")
-        .config("spark.sql.codegen.cache.maxEntries", "3000")
+        .config("spark.sql.codegen.cache.maxEntries", "1000")
+        # Room for what the JVM makes of these classes: when it is full, nothing is compiled any more.
+        .config("spark.driver.extraJavaOptions", "-XX:ReservedCodeCacheSize=512m")
         .config("spark.sql.ui.retainedExecutions", "5")
         .config("spark.ui.retainedJobs", "20")
         .config("spark.ui.retainedStages", "20")

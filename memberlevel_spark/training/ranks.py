@@ -33,7 +33,7 @@ class Ranks:
         on_gpu = [self.device.index] if self.device.type == "cuda" else None
         # No network keeps statistics in buffers; gradients need no second copy.
         return DistributedDataParallel(
-            network, device_ids=on_gpu, broadcast_buffers=False, gradient_as_bucket_view=True
+            network, device_ids=on_gpu, forward_sync_buffers=False, gradient_as_bucket_view=True
         )
 
     def total(self, *sums: float) -> list[float]:
