@@ -68,7 +68,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         .config("spark.sql.shuffle.partitions", "2")
         .config("spark.databricks.delta.snapshotPartitions", "1")
         # Many times the queries of a real run pass through this one JVM: room for them, and no memory of their plans.
-        .config("spark.driver.memory", "3g")
+        .config("spark.driver.memory", "4g")
         # Planning and compiling is what tiny data costs: each plan is made once, each generated class stays compiled.
         .config("spark.sql.adaptive.enabled", "false")
         .config("spark.sql.codegen.cache.maxEntries", "1000")
