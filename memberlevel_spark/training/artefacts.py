@@ -21,6 +21,7 @@ from torch import nn
 
 from memberlevel_spark.errors import ArtefactError, first_five
 from memberlevel_spark.models.networks import ModelSpec, build_network
+from memberlevel_spark.training.checkpoint import write_through
 from memberlevel_spark.training.course import EpochPoint, Fit, best_of
 
 WEIGHTS, SPEC, CURVES, CURVES_CSV, CURVES_PNG = (
@@ -98,10 +99,7 @@ def load_network(run_dir: Path) -> nn.Module:
 
 def _write(path: Path, content: bytes) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_through(unfinished, content)
     unfinished.replace(path)
 
 

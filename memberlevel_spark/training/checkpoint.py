@@ -53,7 +53,7 @@ def save(run_dir: Path, step: int, checkpoint: Checkpoint) -> None:
         }
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
         for name, content in {**contents, MANIFEST: json.dumps(sums, sort_keys=True).encode()}.items():
-            _write(unfinished / name, content)
+            write_through(unfinished / name, content)
         _sync(unfinished)
         shutil.rmtree(final, ignore_errors=True)
         unfinished.rename(final)
@@ -116,7 +116,8 @@ def _folders(run_dir: Path) -> list[Path]:
     return sorted((run_dir / FOLDER).glob("step-*"))
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_through(path: Path, content: bytes) -> None:
+    """Write a file and wait until it is on the disk."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()

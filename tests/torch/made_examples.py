@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from memberlevel_spark.config.training import TrainingConfig
 from memberlevel_spark.models.networks import ModelSpec
+from memberlevel_spark.training.artefacts import ARTEFACTS
 from memberlevel_spark.training.job import TrainingJob
 
 NUM_FEATURES, NUM_LEVELS = 6, 3
@@ -114,3 +115,15 @@ def changed(plain: TrainingJob, **changes: Any) -> TrainingJob:
     own = {name: changes.pop(name) for name in list(changes) if name not in TrainingConfig.model_fields}
     training = TrainingConfig.model_validate(plain.training.model_dump() | changes)
     return replace(plain, training=training, **own)
+
+
+def small_job(folder: Path, **changes: Any) -> TrainingJob:
+    """A job over 480 ragged rows to train on and 100 to validate with, and what they are written to."""
+    train = write_examples(folder, [200, 150, 130])
+    validation = write_examples(folder, [60, 40], split="validation", first_key=10_000)
+    return job(folder, train, validation, **changes)
+
+
+def results(plain: TrainingJob) -> dict[str, bytes]:
+    """The bytes of everything that a run left."""
+    return {name: (Path(plain.run_dir) / name).read_bytes() for name in ARTEFACTS}

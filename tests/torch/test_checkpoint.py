@@ -14,10 +14,9 @@ from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.training import checkpoint, loop
 from memberlevel_spark.training.artefacts import ARTEFACTS
 from memberlevel_spark.training.checkpoint import Checkpoint
-from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.launch import run_training
 from memberlevel_spark.training.stopping import Stop
-from tests.torch.made_examples import changed, job, write_examples
+from tests.torch.made_examples import changed, results, small_job
 
 pytestmark = pytest.mark.torch
 
@@ -93,16 +92,6 @@ def test_one_that_cannot_be_written_leaves_the_earlier_ones_as_they_were(
     found = checkpoint.load_last(tmp_path, "mine")
     assert found is not None
     assert found.state["number"] == 2
-
-
-def small_job(folder: Path, **changes: object) -> TrainingJob:
-    train = write_examples(folder, [200, 150, 130])
-    validation = write_examples(folder, [60, 40], split="validation", first_key=10_000)
-    return job(folder, train, validation, **changes)
-
-
-def results(plain: TrainingJob) -> dict[str, bytes]:
-    return {name: (Path(plain.run_dir) / name).read_bytes() for name in ARTEFACTS}
 
 
 class StopAtStep(Stop):

@@ -18,10 +18,9 @@ import pytest
 
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.training import checkpoint
-from memberlevel_spark.training.artefacts import ARTEFACTS
 from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.launch import run_training
-from tests.torch.made_examples import changed, job, write_examples
+from tests.torch.made_examples import changed, results, small_job
 
 pytestmark = [pytest.mark.torch, pytest.mark.chaos]
 
@@ -33,16 +32,6 @@ from memberlevel_spark.training.launch import run_training
 logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
 run_training(TrainingJob.from_json(Path(sys.argv[1]).read_text()))
 """
-
-
-def small_job(folder: Path, **changes: object) -> TrainingJob:
-    train = write_examples(folder, [200, 150, 130])
-    validation = write_examples(folder, [60, 40], split="validation", first_key=10_000)
-    return job(folder, train, validation, **changes)
-
-
-def results(plain: TrainingJob) -> dict[str, bytes]:
-    return {name: (Path(plain.run_dir) / name).read_bytes() for name in ARTEFACTS}
 
 
 class HurtRanks(logging.Handler):

@@ -16,15 +16,9 @@ from memberlevel_spark.models.networks import ModelSpec
 from memberlevel_spark.training.averaging import AveragedNetwork
 from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.launch import run_training
-from tests.torch.made_examples import NUM_FEATURES, NUM_LEVELS, PLAIN, changed, job, write_examples
+from tests.torch.made_examples import NUM_FEATURES, NUM_LEVELS, PLAIN, changed, job, small_job, write_examples
 
 pytestmark = pytest.mark.torch
-
-
-def small_job(folder: Path, **changes: object) -> TrainingJob:
-    train = write_examples(folder, [200, 150, 130])
-    validation = write_examples(folder, [60, 40], split="validation", first_key=10_000)
-    return job(folder, train, validation, **changes)
 
 
 @pytest.mark.parametrize("average", ["ema", "swa"])

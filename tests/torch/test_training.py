@@ -33,18 +33,13 @@ from tests.torch.made_examples import (
     changed,
     examples_table,
     job,
+    small_job,
     with_feature,
     write_examples,
     write_table,
 )
 
 pytestmark = pytest.mark.torch
-
-
-def small_job(folder: Path, **changes: object) -> TrainingJob:
-    train = write_examples(folder, [200, 150, 130])
-    validation = write_examples(folder, [60, 40], split="validation", first_key=10_000)
-    return job(folder, train, validation, **changes)
 
 
 def as_rank(rank: int, ports: list[int], jobs: list[str]) -> None:
