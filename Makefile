@@ -5,7 +5,7 @@ VENV_PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run world test check bench gpu-smoke notebooks package clean
+.PHONY: help setup run world experiments test check bench gpu-smoke notebooks package clean
 
 help: ## print these targets
 	@echo "make <target>:"
@@ -19,6 +19,9 @@ run: setup ## run the whole job on the demo shop; more arguments: make run ARGS=
 
 world: setup ## make a synthetic shop with known truth, then run the whole job on it
 	$(VENV_PYTHON) -m jobs.world --config conf/world.yaml --pipeline $(ARGS)
+
+experiments: setup ## compare models, baselines and variants over several test dates of the demo shop
+	$(VENV_PYTHON) -m jobs.experiments --config conf/complete_journey.yaml $(ARGS)
 
 test: setup ## run the tests
 	$(VENV_PYTHON) -m pytest -q

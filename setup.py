@@ -20,6 +20,7 @@ RUNTIME = [
     "torch>=2.6,<3",
     "safetensors>=0.4",
     "scikit-learn>=1.7",
+    "lightgbm>=4.5,<5",
     "pydantic>=2.8,<3",
     "pyyaml>=6",
     "iso4217>=1.14",

@@ -146,6 +146,14 @@ TOOLS = (
         "evaluation.leakage_job:run_leakage_check",
         dated=True,
     ),
+    Stage(
+        "experiments",
+        "the model, variants of it and its rivals over several test dates and seeds",
+        "forecaster, test date, seed",
+        ("members", "member_days", "member_levels"),
+        ("backtest_examples", "(experiments.json)", "(experiments.md)"),
+        "evaluation.experiments:run_experiments",
+    ),
 )
 
 

@@ -285,6 +285,7 @@ EXAMPLES = TableContract(
             required("row_key", LONG),
             required("level_now", INT),
             required("target_level", INT),
+            required("outcomes", T.ArrayType(T.FloatType(), containsNull=False)),
             required("features", T.ArrayType(T.FloatType(), containsNull=False)),
             required("split", STRING),
         ]
@@ -307,6 +308,13 @@ MEMBER_SCORES = TableContract(
             required("p_up", DOUBLE),
             required("p_down", DOUBLE),
             required("expected_level", DOUBLE),
+            required("p_churn", DOUBLE),
+            required("p_buy", DOUBLE),
+            required("expected_orders", DOUBLE),
+            required("expected_spend_cents", DOUBLE),
+            required("spend_cents_low", DOUBLE),
+            required("spend_cents_median", DOUBLE),
+            required("spend_cents_high", DOUBLE),
         ]
     ),
     prune_by=("as_of_date", "model_version"),

@@ -100,8 +100,8 @@ class DeltaTables:
                 " Use a version that has not been vacuumed, or run the stage again."
             ) from None
 
-    def live_files(self, name: str, version: int, folder: str) -> tuple[str, ...]:
-        """Paths of the Parquet files of one partition folder (``split=train``) that belong to one version, sorted."""
+    def live_files(self, name: str, version: int, folder: str = "") -> tuple[str, ...]:
+        """Paths of the Parquet files that belong to one version, of one partition folder (``split=train``), sorted."""
         detail = DeltaTable.forPath(self.spark, self.path(name)).detail().select("tableFeatures").first()
         unreadable = UNREADABLE_AS_PARQUET & set((detail and detail[0]) or ())
         if unreadable:
@@ -110,7 +110,7 @@ class DeltaTables:
                 " Run REORG TABLE ... APPLY (PURGE) and turn the feature off, or rebuild the table."
             )
         files = (_local_path(uri) for uri in self.read(name, version).inputFiles())
-        return tuple(sorted(path for path in files if f"/{folder}/" in path))
+        return tuple(sorted(path for path in files if not folder or f"/{folder}/" in path))
 
     def fits(self, contract: TableContract) -> bool:
         """Whether the table exists and has the contract's columns."""

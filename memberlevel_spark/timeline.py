@@ -108,27 +108,33 @@ def every(first: date, last: date, num_days: int) -> tuple[date, ...]:
 
 @dataclass(frozen=True)
 class Split:
-    """As-of dates of training, validation and test; later parts start only after the labels of earlier ones ended."""
+    """As-of dates of training, validation and test; later parts start only after the labels of earlier ones ended.
+
+    ``late`` dates lie after those of training; their labels are known by the test date. What was chosen on validation
+    is fitted once more on training, late and validation dates.
+    """
 
     train: tuple[date, ...]
     validation: tuple[date, ...]
     test: tuple[date, ...]
+    late: tuple[date, ...] = ()
 
     @property
     def dates(self) -> tuple[date, ...]:
         """All as-of dates that need a label, ascending."""
-        return tuple(sorted({*self.train, *self.validation, *self.test}))
+        return tuple(sorted({*self.train, *self.validation, *self.test, *self.late}))
 
     def name_of(self, as_of: date) -> str:
-        """``train``, ``validation`` or ``test``; KeyError for a date of none of them."""
-        for name in ("train", "validation", "test"):
+        """``train``, ``validation``, ``test`` or ``late``; KeyError for a date of none of them."""
+        for name in ("train", "validation", "test", "late"):
             if as_of in getattr(self, name):
                 return name
         raise KeyError(as_of)
 
     def require_embargo(self, label: LabelWindow) -> None:
         """Refuse splits in which a label window of one part reaches past the first as-of date of the next."""
-        for earlier, later in (("train", "validation"), ("validation", "test")):
+        pairs = [("train", "validation"), ("validation", "test"), *([("late", "test")] if self.late else [])]
+        for earlier, later in pairs:
             last, first = max(getattr(self, earlier)), min(getattr(self, later))
             if label.label_date(last) > first:
                 raise LeakageError(

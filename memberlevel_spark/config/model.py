@@ -1,6 +1,6 @@
 """The configuration of one shop, as frozen models; `conf/base.yaml` documents every key with its unit."""
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
@@ -15,6 +15,8 @@ from memberlevel_spark.config.world import WorldConfig
 from memberlevel_spark.timeline import LabelWindow, Split, every
 
 Share = Field(ge=0, le=1)
+ModelName = Literal["linear", "logistic", "svm", "mlp", "cnn", "lstm", "gru", "transformer"]
+LevelHead = Literal["rules", "gate", "softmax", "ordinal"]
 
 
 class MoneyConfig(Model):
@@ -28,11 +30,16 @@ class MoneyConfig(Model):
 
 
 class TrainDates(Model):
-    """Training as-of dates: from ``last`` backwards every ``every_days`` days, none before ``first``."""
+    """Training as-of dates: from ``last`` backwards every ``every_days`` days, none before ``first``.
+
+    With ``refit`` the model that is kept learns once more, also from the dates after ``last`` whose labels are known by
+    the test date.
+    """
 
     first: date
     last: date
     every_days: int = Field(ge=1)
+    refit: bool = True
 
 
 class TimelineConfig(Model):
@@ -82,7 +89,16 @@ class TimelineConfig(Model):
     def split(self) -> Split:
         """As-of dates of training, validation and test."""
         train = every(self.train.first, self.train.last, self.train.every_days)
-        return Split(train, (self.validation,), (self.test,))
+        return Split(train, (self.validation,), (self.test,), self._late)
+
+    @property
+    def _late(self) -> tuple[date, ...]:
+        known_by_test = self.test - timedelta(days=self.label.reach_days)
+        if not self.train.refit or known_by_test <= self.train.last:
+            return ()
+        steps = range(1, (known_by_test - self.train.last).days // self.train.every_days + 1)
+        days = (self.train.last + timedelta(days=self.train.every_days * step) for step in steps)
+        return tuple(day for day in days if day != self.validation)
 
     @property
     def as_of_dates(self) -> tuple[date, ...]:
@@ -135,9 +151,10 @@ class ExamplesConfig(Model):
 
 
 class ModelConfig(Model):
-    """The network."""
+    """The network: ``models/spec.py`` says what each name is."""
 
-    name: Literal["mlp", "logistic", "linear"]
+    name: ModelName
+    level_head: LevelHead
     hidden: tuple[int, ...]
     dropout: float = Field(ge=0, lt=1)
 
@@ -156,6 +173,28 @@ class EvaluationConfig(Model):
     """Training rows the boosted-tree baseline is fitted on, on the driver; more are sampled down to about as many."""
 
     boosted_tree_rows: int = Field(ge=100)
+
+
+class VariantConfig(Model):
+    """A model to compare with the configured one: what differs."""
+
+    name: ModelName | None = None
+    level_head: LevelHead | None = None
+    hidden: tuple[int, ...] | None = None
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+
+
+class ExperimentsConfig(Model):
+    """What the job experiments compares: test dates back from ``timeline.test`` and the days between them, seeds of
+    each, resamples of the intervals, processes that train side by side, and variants on every so many test dates."""
+
+    num_tests: int = Field(ge=1)
+    every_days: int = Field(ge=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    num_resamples: int = Field(ge=0)
+    processes: int = Field(ge=1)
+    variants: dict[Annotated[str, Field(pattern=IDENTIFIER)], VariantConfig]
+    variants_every: int = Field(ge=1)
 
 
 class ScoringConfig(Model):
@@ -210,6 +249,7 @@ class Config(Model):
     model: ModelConfig
     training: TrainingConfig
     evaluation: EvaluationConfig
+    experiments: ExperimentsConfig
     leakage: LeakageConfig
     scoring: ScoringConfig
     monitoring: MonitoringConfig

@@ -10,6 +10,13 @@ from pydantic import Field, model_validator
 from memberlevel_spark.config.base import Model
 
 
+class TaskWeights(Model):
+    """What the orders and the spend count in the loss, beside the level's 1."""
+
+    orders: float = Field(ge=0, allow_inf_nan=False)
+    spend: float = Field(ge=0, allow_inf_nan=False)
+
+
 class TrainingConfig(Model):
     """How the network is fitted and where the processes run."""
 
@@ -30,6 +37,8 @@ class TrainingConfig(Model):
     patience_epochs: int = Field(ge=1)
     checkpoint_every_steps: int = Field(ge=0)
 
+    task_weights: TaskWeights | None
+    focal_gamma: float = Field(ge=0, le=10)
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     schedule: Literal["cosine", "linear", "exponential"]
     warmup_share: float = Field(ge=0, le=1)

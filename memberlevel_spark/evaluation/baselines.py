@@ -1,19 +1,39 @@
-"""The forecasts a model must beat: the training shares, "everybody stays", and a boosted tree on the same features.
+"""The level forecasts a model must beat: training shares, "everybody stays", "everybody goes on as before", and a
+logistic regression and a boosted tree on the same features.
 
 In: training counts, current levels or encoded features. Out: level probabilities float64 [n, K], rows summing to 1.
 
 Shape legend: N training rows, M rows to forecast, F features, K levels.
 """
 
+import warnings
+from typing import Any
+
+import lightgbm
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
+from numpy.typing import ArrayLike
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 
 from memberlevel_spark.errors import DataQualityError, first_five
 from memberlevel_spark.evaluation.inputs import FloatArray, IntArray, check_same_rows, checked_levels
 
-EARLY_STOPPING_SHARE = 0.1
 SMALLEST_PROBABILITY = 1e-6
+LOGISTIC_C, LOGISTIC_ITERATIONS = 1.0, 100
+NUM_ROUNDS, LEAST_LEAF_ROWS = 120, 50
+TREE: dict[str, Any] = {
+    "objective": "multiclass",
+    "learning_rate": 0.05,
+    "num_leaves": 31,
+    "feature_fraction": 0.5,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "lambda_l2": 5.0,
+    "max_bin": 63,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbose": -1,
+}
 
 
 def majority_probabilities(train_target_counts_K: ArrayLike, num_rows: int) -> FloatArray:
@@ -54,14 +74,44 @@ def persistence_probabilities(level_now_N: ArrayLike, stay_share: float, num_lev
     return p_NK
 
 
+def run_rate_levels(needs_NXK1: ArrayLike, run_rate_NX: ArrayLike, *, every_metric: bool) -> IntArray:
+    """Apply the level rules to members who go on as before; int64 [N].
+
+    Args:
+        needs_NXK1: [N, X, K - 1] what each metric lacks to each level above the lowest on the label date.
+        run_rate_NX: [N, X] what each metric will have earned by then.
+        every_metric: whether a level asks for all metrics, or for any one.
+    """
+    reached_NXK1 = np.asarray(run_rate_NX)[:, :, np.newaxis] >= np.asarray(needs_NXK1)
+    reached_NK1 = reached_NXK1.all(axis=1) if every_metric else reached_NXK1.any(axis=1)
+    levels_N: IntArray = np.logical_and.accumulate(reached_NK1, axis=1).sum(axis=1)
+    return levels_N
+
+
+def logistic_probabilities(train_x: ArrayLike, train_y: ArrayLike, x: ArrayLike, *, num_levels: int) -> FloatArray:
+    """Train scikit-learn's logistic regression on encoded features and forecast; float64 [M, num_levels].
+
+    Arguments and errors as ``boosted_tree_probabilities``, but NaN is refused too.
+    """
+    train_NF, y_N, x_MF = _checked_training(train_x, train_y, x, num_levels=num_levels)
+    seen = np.unique(y_N)
+    if seen.size == 1:
+        return _with_unseen(np.ones((len(x_MF), 1)), seen, num_levels)
+    model = LogisticRegression(C=LOGISTIC_C, max_iter=LOGISTIC_ITERATIONS)
+    with warnings.catch_warnings():
+        # The last digits, for which it would go on, change no metric.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(train_NF.astype(np.float32), y_N)
+    return _with_unseen(model.predict_proba(x_MF.astype(np.float32)), seen, num_levels)
+
+
 def boosted_tree_probabilities(
     train_x: ArrayLike, train_y: ArrayLike, x: ArrayLike, *, num_levels: int, seed: int
 ) -> FloatArray:
-    """Train scikit-learn's histogram gradient boosting on encoded features and forecast; float64 [M, num_levels].
+    """Train LightGBM on encoded features and forecast; float64 [M, num_levels].
 
-    Settings are fixed, so that the baseline is the same in every run. Boosting stops early on the LAST tenth of the
-    training rows: pass them ordered by as-of date, and the stopping slice is the latest dates, not copies of members
-    the trees have already seen. A level missing in training gets about 1e-6.
+    Settings and the number of rounds are fixed, so that the baseline is the same in every run and learns from the
+    latest dates too, which early stopping would hold out. A level missing in training gets about 1e-6.
 
     Args:
         train_x: [N, F] numbers; NaN means missing and is handled by the trees, infinities are refused.
@@ -73,6 +123,28 @@ def boosted_tree_probabilities(
     Raises:
         DataQualityError: shapes differ, an infinite feature, or a level outside the range.
     """
+    train_NF, y_N, x_MF = _checked_training(train_x, train_y, x, num_levels=num_levels)
+    seen = np.unique(y_N)
+    if seen.size == 1:
+        return _with_unseen(np.ones((len(x_MF), 1)), seen, num_levels)
+    leaf_rows = max(1, min(LEAST_LEAF_ROWS, len(y_N) // 20))
+    settings = {**TREE, "num_class": seen.size, "seed": seed, "min_data_in_leaf": leaf_rows}
+    train = lightgbm.Dataset(train_NF, np.searchsorted(seen, y_N), params=settings)
+    model = lightgbm.train(settings, train, num_boost_round=NUM_ROUNDS)
+    return _with_unseen(np.asarray(model.predict(x_MF)), seen, num_levels)
+
+
+def _with_unseen(p_MS: FloatArray, seen: IntArray, num_levels: int) -> FloatArray:
+    """The probabilities of the levels seen in training put beside next to nothing for the others."""
+    p_MK = np.full((len(p_MS), num_levels), SMALLEST_PROBABILITY)
+    p_MK[:, seen] += p_MS
+    p_MK /= p_MK.sum(axis=1, keepdims=True)
+    return p_MK
+
+
+def _checked_training(
+    train_x: ArrayLike, train_y: ArrayLike, x: ArrayLike, *, num_levels: int
+) -> tuple[FloatArray, IntArray, FloatArray]:
     train_NF, x_MF = _checked_features("train_x", train_x), _checked_features("x", x)
     if train_NF.shape[1] != x_MF.shape[1]:
         raise DataQualityError(
@@ -80,39 +152,7 @@ def boosted_tree_probabilities(
         )
     y_N = checked_levels("train_y", train_y, num_levels=num_levels)
     check_same_rows(train_x=train_NF, train_y=y_N)
-    seen = np.unique(y_N)
-    p_MK = np.full((len(x_MF), num_levels), SMALLEST_PROBABILITY)
-    p_MK[:, seen] += _seen_level_probabilities(train_NF, y_N, x_MF, seed=seed)
-    p_MK /= p_MK.sum(axis=1, keepdims=True)
-    return p_MK
-
-
-def _seen_level_probabilities(train_NF: FloatArray, y_N: IntArray, x_MF: FloatArray, *, seed: int) -> FloatArray:
-    """Probabilities of the levels that occur in training, in their order; a single level needs no trees."""
-    if np.unique(y_N).size == 1:
-        return np.ones((len(x_MF), 1))
-    stop_N = _stopping_rows(y_N)
-    model = HistGradientBoostingClassifier(
-        learning_rate=0.1,
-        max_iter=300,
-        max_leaf_nodes=15,
-        min_samples_leaf=20,
-        l2_regularization=1.0,
-        early_stopping=bool(stop_N.any()),
-        n_iter_no_change=10,
-        random_state=seed,
-    )
-    held_out = {"X_val": train_NF[stop_N], "y_val": y_N[stop_N]} if stop_N.any() else {}
-    model.fit(train_NF[~stop_N], y_N[~stop_N], **held_out)
-    p_MS: FloatArray = model.predict_proba(x_MF)
-    return p_MS
-
-
-def _stopping_rows(y_N: IntArray) -> NDArray[np.bool_]:
-    """Mark the last tenth of the rows, less those whose level the other rows lack: it would be unknown to the trees."""
-    first_held_out = len(y_N) - int(len(y_N) * EARLY_STOPPING_SHARE)
-    late_N = np.arange(len(y_N)) >= first_held_out
-    return late_N & np.isin(y_N, y_N[~late_N])
+    return train_NF, y_N, x_MF
 
 
 def _checked_features(name: str, features: ArrayLike) -> FloatArray:

@@ -1,26 +1,27 @@
-"""The stage evaluate: the trained model and its baselines on the out-of-time test date."""
+"""The stage evaluate: the trained model and its rivals on the out-of-time test date."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import ArtefactError
-from memberlevel_spark.evaluation.baselines import (
-    boosted_tree_probabilities,
-    majority_probabilities,
-    persistence_probabilities,
-)
 from memberlevel_spark.evaluation.calibration import reliability
-from memberlevel_spark.evaluation.metrics import confusion_matrix, level_metrics
+from memberlevel_spark.evaluation.forecasts import Actuals, Forecast, judge
+from memberlevel_spark.evaluation.metrics import confusion_matrix
 from memberlevel_spark.evaluation.reach import Reach, reachable_gain
+from memberlevel_spark.evaluation.rivals import Rows, rival_forecasts, rows_of
+from memberlevel_spark.evaluation.run_rate import RunRate
+from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.ingest.money import shop_digits
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.scoring.apply import apply_model
-from memberlevel_spark.scoring.predictor import PackedModel
-from memberlevel_spark.training.stage import run_dir, trained_examples_version, trained_files
+from memberlevel_spark.scoring.predictor import NUMBERS, PackedModel
+from memberlevel_spark.training.stage import learned_splits, run_dir, trained_examples_version, trained_files
 
 EVALUATION = "evaluation.json"
 SUMMARY = ("test_as_of", "num_members", "test", "reach")
@@ -32,35 +33,46 @@ def run_evaluate(run: Run) -> StageResult:
 
     In a synthetic shop both also hold ``reach``: how far each forecast gets towards the truth.
     """
-    version = trained_examples_version(run)
-    examples = run.tables.read("examples", version)
-    model = PackedModel.of(trained_files(run))
+    version, config = trained_examples_version(run), run.config
+    examples, files = run.tables.read("examples", version), trained_files(run)
+    # The rivals learn from the dates that the model has learned from.
+    train = examples.where(F.col("split").isin(list(learned_splits(run))))
     test = examples.where(F.col("split") == "test")
-    predicted = apply_model(test, model, method=run.config.scoring.method, extra=("target_level", "row_key"))
-    target, level_now, p_model = _collect(predicted)
-    if target.size == 0:
-        raise ArtefactError(
-            f"no members to test on: as-of {run.config.timeline.test}. Check timeline.test and the labels."
-        )
-    forecasts = {"model": p_model, **_baselines(run, examples, level_now)}
-    metrics = {name: level_metrics(target, level_now, p_level) for name, p_level in forecasts.items()}
+    extra = ("target_level", "row_key", "outcomes")
+    model = PackedModel.of(files)
+    predicted = _collected(apply_model(test, model, method=config.scoring.method, extra=extra))
+    if predicted.empty:
+        raise ArtefactError(f"no members to test on: as-of {config.timeline.test}. Check timeline.test and the labels.")
+    encoder = Encoder.from_json(files["encoder.json"].decode("utf-8"))
+    every_metric = config.levels.reach == "all"
+    run_rate = RunRate(encoder, config.features.windows_days, config.timeline.label.reach_days, every_metric)
+    sample = _sample(train, train.count(), config.evaluation.boosted_tree_rows)
+    rivals = rival_forecasts(_rows(sample), _rows(test), run_rate, seed=config.seed)
+    # Errors of money are read in whole units of the currency.
+    unit = 10.0 ** shop_digits(config.money)
+    actuals = _actuals(predicted, unit)
+    forecasts = {name: forecast.in_units(unit) for name, forecast in {"model": _forecast(predicted), **rivals}.items()}
+    p_level = {name: forecast.p_level_NK for name, forecast in forecasts.items() if forecast.p_level_NK is not None}
+    metrics = {name: judge(actuals, forecast) for name, forecast in forecasts.items()}
     evaluation = {
-        "test_as_of": str(run.config.timeline.test),
-        "num_members": int(target.size),
+        "test_as_of": str(config.timeline.test),
+        "num_members": int(actuals.target_N.size),
         "test": metrics,
-        "confusion": confusion_matrix(target, p_model.argmax(axis=1), p_model.shape[1]).tolist(),
-        "reliability": reliability(target, p_model, level_now_N=level_now),
+        "confusion": confusion_matrix(
+            actuals.target_N, p_level["model"].argmax(axis=1), p_level["model"].shape[1]
+        ).tolist(),
+        "reliability": reliability(actuals.target_N, p_level["model"], level_now_N=actuals.level_now_N),
     }
     read = {"examples": version}
     if run.tables.exists(TRUTH):
         read[TRUTH] = run.tables.version(TRUTH)
-        truth = run.tables.read(TRUTH, read[TRUTH]).where(F.col("as_of_date") == F.lit(run.config.timeline.test))
+        truth = run.tables.read(TRUTH, read[TRUTH]).where(F.col("as_of_date") == F.lit(config.timeline.test))
         beside = test.join(truth.select("member_id", "p_level"), "member_id", "left")
-        evaluation["reach"] = reach_of_known(beside, target, forecasts)
+        evaluation["reach"] = reach_of_known(beside, actuals.target_N, p_level)
     _write(run_dir(run) / EVALUATION, evaluation)
     _write(run.shop_dir / "metrics.json", {key: evaluation[key] for key in SUMMARY if key in evaluation})
     note = ", ".join(f"{name} {values['accuracy']:.3f}" for name, values in metrics.items())
-    return StageResult(RowCounts(test.count(), int(target.size)), read, {}, f"accuracy {note}")
+    return StageResult(RowCounts(test.count(), int(actuals.target_N.size)), read, {}, f"accuracy {note}")
 
 
 def load_evaluation(run: Run) -> dict[str, Any]:
@@ -69,30 +81,6 @@ def load_evaluation(run: Run) -> dict[str, Any]:
     if not path.is_file():
         raise ArtefactError(f"this configuration has not been evaluated: {path} is missing. Run the stage evaluate.")
     return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-def _collect(predicted: DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Target, level now and probabilities in the order of row_key, so that sums do not depend on partitions."""
-    rows = predicted.orderBy("row_key").select("target_level", "level_now", "p_level").toPandas()
-    p_level = np.stack(rows["p_level"].to_list()) if len(rows) else np.empty((0, 0))
-    return rows["target_level"].to_numpy(), rows["level_now"].to_numpy(), p_level
-
-
-def _baselines(run: Run, examples: DataFrame, level_now: np.ndarray) -> dict[str, np.ndarray]:
-    """Majority and persistence from training counts, and a boosted tree on the very same encoded features."""
-    train, num_levels = examples.where(F.col("split") == "train"), len(run.config.levels.programme)
-    pairs = {(row[0], row[1]): row[2] for row in train.groupBy("level_now", "target_level").count().collect()}
-    total = sum(pairs.values())
-    targets = np.array([sum(n for (_, target), n in pairs.items() if target == k) for k in range(num_levels)])
-    stay_share = sum(n for (now, target), n in pairs.items() if now == target) / total
-    train_x, train_y = _matrix(_sample(train, total, run.config.evaluation.boosted_tree_rows))
-    test_x, _ = _matrix(examples.where(F.col("split") == "test"))
-    tree = boosted_tree_probabilities(train_x, train_y, test_x, num_levels=num_levels, seed=run.config.seed)
-    return {
-        "boosted_tree": tree,
-        "persistence": persistence_probabilities(level_now, stay_share, num_levels),
-        "majority": majority_probabilities(targets, level_now.size),
-    }
 
 
 def reach_of_known(test: DataFrame, target: np.ndarray, forecasts: dict[str, np.ndarray]) -> Reach:
@@ -105,16 +93,30 @@ def reach_of_known(test: DataFrame, target: np.ndarray, forecasts: dict[str, np.
     return reachable_gain(target[known], {name: p[known] for name, p in forecasts.items()}, p_truth)
 
 
+def _collected(predicted: DataFrame) -> pd.DataFrame:
+    """In the order of row_key, so that sums do not depend on partitions."""
+    return predicted.drop("member_id", "as_of_date").orderBy("row_key").toPandas()
+
+
+def _actuals(rows: pd.DataFrame, unit: float) -> Actuals:
+    orders_N, spend_N = np.stack(rows["outcomes"].to_list()).astype(np.float64).T
+    return Actuals(rows["target_level"].to_numpy(), rows["level_now"].to_numpy(), orders_N, spend_N / unit)
+
+
+def _forecast(rows: pd.DataFrame) -> Forecast:
+    p_level_NK = np.stack(rows["p_level"].to_list())
+    return Forecast.of_array(np.concatenate([p_level_NK, rows[list(NUMBERS)].to_numpy()], axis=1), p_level_NK.shape[1])
+
+
 def _sample(train: DataFrame, total: int, limit: int) -> DataFrame:
-    """At most about ``limit`` rows, the same ones every time: the tree is fitted on the driver."""
+    """At most about ``limit`` rows, the same ones every time: the rivals are fitted on the driver."""
     every = -(-total // limit)
     return train.where(F.pmod("row_key", F.lit(every)) == 0) if every > 1 else train
 
 
-def _matrix(examples: DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    # By date first: the tree holds out its last rows for early stopping, and those have to be later, not random.
-    rows = examples.orderBy("as_of_date", "row_key").select("features", "target_level").toPandas()
-    return np.stack(rows["features"].to_list()).astype(np.float32), rows["target_level"].to_numpy()
+def _rows(examples: DataFrame) -> Rows:
+    rows = examples.orderBy("as_of_date", "row_key").select("features", "level_now", "target_level").toArrow()
+    return rows_of(rows)
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

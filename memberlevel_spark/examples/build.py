@@ -6,12 +6,12 @@ as-of date, laid out for the feed: a fixed number of files per split, each a ran
 
 from collections.abc import Mapping, Sequence
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from memberlevel_spark.examples.encoder import Encoder, Input
+from memberlevel_spark.examples.encoder import WEEKLY, Encoder, Input, Need
 from memberlevel_spark.features.breakdowns import Breakdown, OfEntries, published_features
-from memberlevel_spark.features.declare import scalar_features
+from memberlevel_spark.features.declare import scalar_features, to_level_features
 from memberlevel_spark.features.feature import Feature
 from memberlevel_spark.features.profiles import ProfileFeature
 from memberlevel_spark.levels.rules import LevelRules
@@ -19,6 +19,10 @@ from memberlevel_spark.schemas import EXAMPLES
 from memberlevel_spark.timeline import Split
 
 KEY = ["member_id", "as_of_date"]
+# What follows the target level: how many orders, and what they brought net of refunds, in minor units.
+OUTCOMES = ("num_orders", "spend_cents")
+# More than any metric can bring: a level that asks for any of its metrics, and not for this one.
+OUT_OF_REACH = 1e12
 
 
 def model_inputs(
@@ -38,9 +42,24 @@ def model_inputs(
     num_parts = {b.name: b.num_parts for b in breakdowns}
     tiles = [item for f in published_features(declared, breakdowns) for item in _tile_inputs(f, num_parts)]
     scalars = [Input(feature.name) for feature in scalar_features(rules)]
-    weekly = [Input(f"weekly_{measure}", week) for measure in measures for week in range(num_weeks)]
+    weekly = [Input(f"{WEEKLY}{measure}", week) for measure in measures for week in range(num_weeks)]
     profiles = [item for feature in profile for item in _profile_inputs(feature)]
     return (*tiles, *profiles, *scalars, *weekly)
+
+
+def level_needs(rules: LevelRules) -> tuple[Need, ...]:
+    """What each metric lacks to each level above the lowest, metric by metric.
+
+    A level that does not ask for a metric is reached by it at once where all metrics count, and never where any does.
+    """
+    distances = {name for name, _, _ in to_level_features(rules)}
+    otherwise = 0.0 if rules.config.reach == "all" else OUT_OF_REACH
+    needs = []
+    for metric in rules.metrics:
+        for level in range(1, rules.num_levels):
+            column = f"to_level_{level}_{metric}_carry_over"
+            needs.append(Need(metric, level, column) if column in distances else Need(metric, level, always=otherwise))
+    return tuple(needs)
 
 
 def _tile_inputs(published: Feature | OfEntries, num_parts: Mapping[str, int]) -> list[Input]:
@@ -63,10 +82,16 @@ def join_features(features: DataFrame, sequences: DataFrame) -> DataFrame:
 
 
 def join_labels(inputs: DataFrame, labels: DataFrame, split: Split) -> DataFrame:
-    """Add target_level and the split of each as-of date; dates of no split are left out."""
-    named = {day: name for name in ("train", "validation", "test") for day in getattr(split, name)}
+    """Add target_level, outcomes and the split of each as-of date; dates of no split are left out."""
+    named = {day: name for name in ("train", "validation", "test", "late") for day in getattr(split, name)}
     pairs = [item for day, name in named.items() for item in (F.lit(day), F.lit(name))]
-    targets = labels.select(*KEY, "target_level", F.create_map(*pairs)[F.col("as_of_date")].alias("split"))
+    return join_outcomes(inputs, labels, F.create_map(*pairs)[F.col("as_of_date")])
+
+
+def join_outcomes(inputs: DataFrame, labels: DataFrame, split: Column) -> DataFrame:
+    """Add target_level, outcomes and ``split``, as text; labels whose split is null are left out."""
+    outcomes = F.array(*[F.col(name).cast("float") for name in OUTCOMES]).alias("outcomes")
+    targets = labels.select(*KEY, "target_level", outcomes, split.cast("string").alias("split"))
     return inputs.join(targets.where(F.col("split").isNotNull()), KEY, "inner")
 
 
@@ -77,6 +102,7 @@ def build_examples(labelled: DataFrame, encoder: Encoder, *, files_per_split: in
         F.xxhash64(*KEY).alias("row_key"),
         "level_now",
         "target_level",
+        "outcomes",
         encoder.encode().alias("features"),
         "split",
     )

@@ -2,6 +2,7 @@
 
 Fitted on training rows only; kept as JSON in the bundle; the same function encodes for both. Numbers go through
 a signed log1p, are standardised and clipped; the level held now is one-hot. A null takes the value of its declaration.
+The array ends with the needs, which stay as they are: what a level's metric lacks to each level on the label date.
 """
 
 import json
@@ -20,6 +21,7 @@ from pyspark.sql import types as T
 from memberlevel_spark.errors import ArtefactError, first_five
 
 CLIP = 5.0
+WEEKLY = "weekly_"
 # Fitting sums integers, so that the result does not depend on the order in which partitions arrive.
 FIXED_POINT = 1_000_000
 # So many squares of a fixed-point logarithm, at most 4.4e7 of a 64-bit number, add up within 64 bits.
@@ -57,6 +59,22 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Need:
+    """What one metric lacks to one level above the lowest: a ``column`` of the features, or always the same number."""
+
+    metric: str
+    level: int
+    column: str | None = None
+    always: float = 0.0
+
+    @property
+    def value(self) -> Column:
+        """The amount as float, never null: nothing where the level is reached on the label date by itself."""
+        lacking = F.lit(self.always) if self.column is None else F.col(self.column)
+        return F.when(F.col("level_if_idle") >= self.level, F.lit(0.0)).otherwise(lacking).cast("float")
+
+
+@dataclass(frozen=True)
 class Encoder:
     """Fitted encoder: ``means`` and ``deviations`` are of the signed log1p of each input over the training rows."""
 
@@ -64,14 +82,31 @@ class Encoder:
     num_levels: int
     means: tuple[float, ...]
     deviations: tuple[float, ...]
+    needs: tuple[Need, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Name of every element of the encoded array."""
-        return (*(item.name for item in self.inputs), *(f"level_now_is_{k}" for k in range(self.num_levels)))
+        levels = (f"level_now_is_{k}" for k in range(self.num_levels))
+        needs = (f"needs_{need.metric}_to_level_{need.level}" for need in self.needs)
+        return (*(item.name for item in self.inputs), *levels, *needs)
+
+    @property
+    def num_scaled(self) -> int:
+        """Number of elements before the needs."""
+        return len(self.inputs) + self.num_levels
+
+    @property
+    def num_weekly(self) -> tuple[int, int]:
+        """Number of measures and of weeks of the weekly tiles, which are the last inputs."""
+        weekly = [item for item in self.inputs if item.column.startswith(WEEKLY)]
+        num_measures = len({item.column for item in weekly})
+        return num_measures, len(weekly) // max(num_measures, 1)
 
     @classmethod
-    def fit(cls, training_rows: DataFrame, inputs: Sequence[Input], num_levels: int) -> "Encoder":
+    def fit(
+        cls, training_rows: DataFrame, inputs: Sequence[Input], num_levels: int, *, needs: Sequence[Need] = ()
+    ) -> "Encoder":
         """Measure mean and standard deviation of each input; an input that never varies gets deviation 1."""
         raw = training_rows.select(_raw(inputs).alias("raw"))
         parts = raw.mapInArrow(_partial_sums, PARTIAL_SUMS).collect()
@@ -82,7 +117,8 @@ class Encoder:
             )
         totals, squares = (_added_up([part[name] for part in parts]) for name in ("totals", "squares"))
         moments = [_mean_and_deviation(num_rows, *sums) for sums in zip(totals, squares, strict=True)]
-        return cls(tuple(inputs), num_levels, tuple(m for m, _ in moments), tuple(d for _, d in moments))
+        means, deviations = zip(*moments, strict=True)
+        return cls(tuple(inputs), num_levels, means, deviations, tuple(needs))
 
     def encode(self) -> Column:
         """The encoded features as array<float> without nulls, for rows that have the input columns and level_now."""
@@ -90,15 +126,22 @@ class Encoder:
 
         # In numpy: Spark interprets what higher-order functions are given, and its logarithm is ten times slower.
         @F.arrow_udf(ENCODED)  # type: ignore[call-overload]
-        def encoded(raw: pa.Array, level_now: pa.Array) -> pa.Array:
-            raw_NF = _matrix(raw)
+        def encoded(raw: pa.Array, level_now: pa.Array, needs: pa.Array) -> pa.Array:
+            raw_NF, needs_NX = _matrix(raw), _matrix(needs)
             scaled_NF = np.clip((_signed_log(raw_NF) - means_F) / deviations_F, -CLIP, CLIP)
             level_NK = level_now.to_numpy(zero_copy_only=False)[:, None] == np.arange(num_levels)
-            features_NE = np.concatenate([scaled_NF, level_NK], axis=1).astype(np.float32)
+            features_NE = np.concatenate([scaled_NF, level_NK, needs_NX], axis=1).astype(np.float32)
             offsets = pa.array(np.arange(len(raw) + 1, dtype=np.int32) * features_NE.shape[1])
             return pa.ListArray.from_arrays(offsets, pa.array(features_NE.ravel()))
 
-        return encoded(_raw(self.inputs), F.col("level_now"))
+        needs = F.array(*[need.value for need in self.needs]) if self.needs else F.array().cast("array<float>")
+        return encoded(_raw(self.inputs), F.col("level_now"), needs)
+
+    def decode(self, name: str, features_NE: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The raw values [N] of one input from encoded features, as far as they were not clipped. Errors: KeyError."""
+        place = {given: place for place, given in enumerate(self.names)}[name]
+        logs = features_NE[:, place].astype(np.float64) * self.deviations[place] + self.means[place]
+        return np.sign(logs) * np.expm1(np.abs(logs))
 
     def to_json(self) -> str:
         """The encoder as JSON; equal encoders give equal text."""
@@ -110,13 +153,15 @@ class Encoder:
         try:
             values = json.loads(text)
             inputs = tuple(Input(**item) for item in values["inputs"])
-            return cls(inputs, values["num_levels"], tuple(values["means"]), tuple(values["deviations"]))
+            needs = tuple(Need(**item) for item in values["needs"])
+            return cls(inputs, values["num_levels"], tuple(values["means"]), tuple(values["deviations"]), needs)
         except (ValueError, KeyError, TypeError) as problem:
             raise ArtefactError(f"an encoder cannot be read: {problem!r}. Run the stage examples again.") from None
 
     def require_columns(self, frame: DataFrame) -> None:
         """Errors: ArtefactError when the frame lacks a column the encoder was fitted on."""
-        missing = {item.column for item in self.inputs} - set(frame.columns)
+        lacking = {need.column for need in self.needs if need.column} | ({"level_if_idle"} if self.needs else set())
+        missing = ({item.column for item in self.inputs} | lacking) - set(frame.columns)
         if missing:
             raise ArtefactError(
                 f"features the model was trained on are missing: {first_five(missing)}. Train a model on the present"

@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import ArtefactError
-from memberlevel_spark.examples.build import build_examples, join_features, join_labels, model_inputs
+from memberlevel_spark.examples.build import build_examples, join_features, join_labels, level_needs, model_inputs
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.labels import LabelWindows, build_labels, build_order_lines
 from memberlevel_spark.features.stage import features_of, measures_of, published_meaning
@@ -45,12 +46,7 @@ def run_examples(run: Run) -> StageResult:
     read = {name: run.tables.version(name) for name in ("member_features", "member_sequences", "member_labels")}
     features, sequences, labels = (run.tables.read(name, version) for name, version in read.items())
     labelled = join_labels(join_features(features, sequences), labels, config.timeline.split)
-    weeks, profile = config.features.sequence_weeks, profile_of(run)
-    inputs = model_inputs(
-        features_of(run), level_rules(run), measures_of(run), weeks, profile=profile, breakdowns=breakdowns_of(run)
-    )
-    encoder = Encoder.fit(labelled.where(F.col("split") == "train"), inputs, len(config.levels.programme))
-    encoder.require_meaning(published_meaning(run))
+    encoder = fit_encoder(run, labelled.where(F.col("split") == "train"))
     examples = build_examples(labelled, encoder, files_per_split=config.examples.files_per_split)
     commit = run.tables.replace(EXAMPLES, examples, rows_per_file=config.examples.rows_per_file)
     path = encoder_path(run)
@@ -59,6 +55,17 @@ def run_examples(run: Run) -> StageResult:
     in_split = labels.where(F.col("as_of_date").isin(list(config.timeline.split.dates))).count()
     note = f"{len(encoder.names)} features, train/validation/test by date"
     return StageResult(RowCounts(in_split, commit.rows), read, {"examples": commit.version}, note)
+
+
+def fit_encoder(run: Run, training_rows: DataFrame) -> Encoder:
+    """The encoder of the shop's features, fitted on these rows. Errors: ArtefactError when there are none."""
+    weeks, profile, rules = run.config.features.sequence_weeks, profile_of(run), level_rules(run)
+    inputs = model_inputs(
+        features_of(run), rules, measures_of(run), weeks, profile=profile, breakdowns=breakdowns_of(run)
+    )
+    encoder = Encoder.fit(training_rows, inputs, rules.num_levels, needs=level_needs(rules))
+    encoder.require_meaning(published_meaning(run))
+    return encoder
 
 
 def load_encoder(run: Run, examples_version: int) -> Encoder:

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from memberlevel_spark.errors import DataQualityError
 
-FEATURES, LEVEL_NOW, TARGET, ROW_KEY = "features", "level_now", "target_level", "row_key"
+FEATURES, LEVEL_NOW, TARGET, OUTCOMES, ROW_KEY = "features", "level_now", "target_level", "outcomes", "row_key"
+# Number of orders and net spend in minor units, over the label's window.
+NUM_OUTCOMES = 2
 
 ListOf = Literal["float32", "int32"]
 
@@ -39,6 +41,7 @@ class Fields:
             FEATURES: pa.list_(pa.float32()),
             LEVEL_NOW: pa.int32(),
             TARGET: pa.int32(),
+            OUTCOMES: pa.list_(pa.float32()),
             ROW_KEY: pa.int64(),
             **{name: pa.list_(pa.type_for_alias(element)) for name, (element, _) in self.lists.items()},
         }
@@ -46,7 +49,11 @@ class Fields:
     @property
     def lengths(self) -> dict[str, int]:
         """Length of each list column."""
-        return {FEATURES: self.num_features, **{name: length for name, (_, length) in self.lists.items()}}
+        return {
+            FEATURES: self.num_features,
+            OUTCOMES: NUM_OUTCOMES,
+            **{name: length for name, (_, length) in self.lists.items()},
+        }
 
 
 def column_to_numpy(name: str, column: pa.ChunkedArray) -> NDArray[Any]:

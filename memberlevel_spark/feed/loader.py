@@ -19,7 +19,7 @@ from torch import Tensor
 
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.feed.audit import EpochAudit
-from memberlevel_spark.feed.fields import FEATURES, LEVEL_NOW, ROW_KEY, TARGET, Fields
+from memberlevel_spark.feed.fields import FEATURES, LEVEL_NOW, OUTCOMES, ROW_KEY, TARGET, Fields
 from memberlevel_spark.feed.order import Reading, reading_order, row_order
 from memberlevel_spark.feed.plan import FeedPlan
 from memberlevel_spark.feed.read_ahead import read_ahead
@@ -42,6 +42,7 @@ class Batch(NamedTuple):
     features_BF: Tensor  # float32
     level_now_B: Tensor  # int64
     target_B: Tensor  # int64
+    outcomes_B2: Tensor  # float32: number of orders, net spend in minor units
     weight_B: Tensor  # float32, 1 or 0
     row_key_B: Tensor  # int64; names the rows when something is wrong with them
     lists: dict[str, Tensor]  # name -> [B, L], float32 or int32
@@ -199,8 +200,15 @@ class FeedLoader:
                     waiting[lane].popleft()
         self._audit.used(columns[ROW_KEY] if is_full else columns[ROW_KEY][weight_B > 0])
         tensors = {name: torch.from_numpy(column) for name, column in columns.items()}
-        features, level_now, target, row_key = (tensors.pop(name) for name in (FEATURES, LEVEL_NOW, TARGET, ROW_KEY))
-        return Batch(features, level_now, target, torch.from_numpy(weight_B), row_key, tensors)
+        return Batch(
+            features_BF=tensors.pop(FEATURES),
+            level_now_B=tensors.pop(LEVEL_NOW),
+            target_B=tensors.pop(TARGET),
+            outcomes_B2=tensors.pop(OUTCOMES),
+            weight_B=torch.from_numpy(weight_B),
+            row_key_B=tensors.pop(ROW_KEY),
+            lists=tensors,
+        )
 
     def _shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and type of every column of a batch."""

@@ -1,22 +1,55 @@
-"""Losses as sums over rows: whoever adds up batches and ranks divides once, by the weight of all of them.
+"""Losses of single rows: whoever adds up batches and ranks divides once, by the weight of all rows.
 
-Shape legend: B rows of a batch, K levels.
+Shape legend: B rows of a batch, K levels, T tasks (level, orders, spend).
 """
 
+from typing import Literal
+
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from memberlevel_spark.models.networks import Outlook
 
-def cross_entropy_B(scores_BK: Tensor, target_B: Tensor) -> Tensor:
-    """Return −log P(target) of each row, in nats; the probabilities are the softmax of the scores."""
-    return functional.cross_entropy(scores_BK, target_B, reduction="none")
-
-
-def cross_entropy_sum(scores_BK: Tensor, target_B: Tensor, weight_B: Tensor) -> Tensor:
-    """Return the weighted sum over rows of −log P(target), in nats; rows of weight 0 add nothing."""
-    return (cross_entropy_B(scores_BK, target_B) * weight_B).sum()
+LevelLoss = Literal["likelihood", "hinge"]
 
 
-def correct_sum(scores_BK: Tensor, target_B: Tensor, weight_B: Tensor) -> Tensor:
-    """Return the weighted number of rows whose likeliest level is the target; ties go to the lower level."""
-    return ((scores_BK.argmax(dim=1) == target_B) * weight_B).sum()
+def cross_entropy_B(log_p_level_BK: Tensor, target_B: Tensor) -> Tensor:
+    """Return −log P(target) of each row, in nats."""
+    return functional.nll_loss(log_p_level_BK, target_B, reduction="none")
+
+
+def level_loss_B(log_p_level_BK: Tensor, target_B: Tensor, *, kind: LevelLoss, focal_gamma: float) -> Tensor:
+    """Return what each row's level is unlikely by.
+
+    ``hinge`` is the multi-class margin of Weston and Watkins, a mean over levels, which is the same for scores and for
+    the log of their softmax. ``focal_gamma`` above 0 makes sure rows count less: times (1 − P(target))^γ (Lin et al.
+    2017).
+    """
+    if kind == "hinge":
+        return functional.multi_margin_loss(log_p_level_BK, target_B, reduction="none")
+    loss_B = cross_entropy_B(log_p_level_BK, target_B)
+    return loss_B if focal_gamma == 0 else loss_B * (1 - torch.exp(-loss_B)).clamp(min=0) ** focal_gamma
+
+
+def outcome_losses_B2(outlook: Outlook, outcomes_B2: Tensor) -> Tensor:
+    """Return −log P(number of orders) and −log P(spend) of each row, in nats; both hold whether there is any order."""
+    orders_B, spend_B = outcomes_B2.unbind(dim=1)
+    some_B = orders_B > 0
+    zero_B = torch.zeros_like(orders_B)
+    orders_loss_B, spend_loss_B = (
+        -torch.where(some_B, distribution.log_p_some_B + likelihood_B, outlook.log_p_none_B)
+        for distribution, likelihood_B in (
+            (outlook.orders, torch.where(some_B, outlook.orders.log_likelihood_given_some(orders_B), zero_B)),
+            (outlook.spend, torch.where(some_B, outlook.spend.log_likelihood_given_some(spend_B), zero_B)),
+        )
+    )
+    return torch.stack([orders_loss_B, spend_loss_B], dim=1)
+
+
+def weighed_B(losses_BT: Tensor, log_scale_T: Tensor) -> Tensor:
+    """Return Σ_t e^−s_t · loss_t + s_t of each row: the weights e^−s are learned with the network.
+
+    Kendall, Gal and Cipolla 2018: a task whose outcome is uncertain anyway counts less.
+    """
+    return (losses_BT * torch.exp(-log_scale_T)).sum(dim=1) + log_scale_T.sum()

@@ -1,147 +1,88 @@
-"""The networks: encoded features in, one score per level out; the softmax of the scores is P(level = k).
+"""The networks: encoded features in; out P(level = k), and the distributions of orders and of spend.
 
-In: features_BF float32, encoded. Out: scores_BK float32. For ``linear`` the scores are log-probabilities, whose softmax
-is the probabilities again, so every caller treats the three alike.
+One body (``bodies.py``), and heads that agree with each other: whether a member orders at all is said once, and with it
+number and spend are 0; a level by rules follows from the spend, orders or points to come and what the member needs.
 
-Shape legend: B rows of a batch, F features, H hidden units, K levels (0 is the lowest).
+Shape legend: B rows of a batch, F features, H numbers of the body, K levels (0 is the lowest), K1 levels above it, X
+metrics of the level programme.
 """
 
-from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
-from typing import Any
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from memberlevel_spark.errors import ConfigError, first_five
-from memberlevel_spark.models.lane_dropout import LaneDropout
-from memberlevel_spark.models.normal import log_between, log_normal_cdf
+from memberlevel_spark.models.amounts import Amounts, AmountsHead, EarnedHead
+from memberlevel_spark.models.bodies import Body
+from memberlevel_spark.models.counts import Counts, CountsHead
+from memberlevel_spark.models.level_heads import Gate, NormalLevels, OrdinalLevels, SoftmaxLevels, levels_by_rules
+from memberlevel_spark.models.spec import LINEAR, ModelSpec
 
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """Everything needed to build a network, as kept beside its weights.
-
-    Args:
-        name: ``mlp``, ``logistic`` or ``linear``.
-        num_features: length of a feature array.
-        num_levels: number of levels, at least 2.
-        hidden: width of each hidden layer; used by ``mlp`` only.
-        dropout: share of hidden units dropped in training; used by ``mlp`` only.
-
-    Raises:
-        ConfigError: an unknown name or an impossible number.
-    """
-
-    name: str
-    num_features: int
-    num_levels: int
-    hidden: tuple[int, ...] = (128, 128)
-    dropout: float = 0.2
-
-    def __post_init__(self) -> None:
-        if self.name not in _NETWORKS:
-            nearest = get_close_matches(self.name, _NETWORKS, n=1, cutoff=0.0)
-            raise ConfigError(
-                f"unknown model: {self.name!r}. Use one of {', '.join(_NETWORKS)}; nearest: {nearest[0]}."
-            )
-        sizes_fit = self.num_features >= 1 and self.num_levels >= 2 and all(width >= 1 for width in self.hidden)
-        if not (sizes_fit and 0 <= self.dropout < 1):
-            raise ConfigError(
-                f"impossible network: {self}. "
-                "Give at least 1 feature, 2 levels, widths of at least 1, dropout in [0, 1)."
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold."""
-        return {**asdict(self), "hidden": list(self.hidden)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ModelSpec":
-        """Build a spec from ``to_dict``'s result.
-
-        Raises:
-            ConfigError: missing or unknown keys.
-        """
-        names = {field.name for field in fields(cls)}
-        if set(values) != names:
-            raise ConfigError(
-                f"model spec has other keys than expected: {first_five(set(values) ^ names)}. "
-                f"Give exactly {', '.join(sorted(names))}."
-            )
-        return cls(**{**values, "hidden": tuple(values["hidden"])})
+SPEND, ORDERS = "spend_cents", "num_orders"
 
 
-class Mlp(nn.Module):
-    """Hidden layers of Linear, LayerNorm, SiLU and dropout, plus a linear path from the features to the scores.
+class Outlook(NamedTuple):
+    """What a network says of each member of a batch, over the label's window."""
 
-    The linear path carries what is already linear (today's level, carry-over), so the hidden layers only correct it.
-    """
+    log_p_level_BK: Tensor
+    log_p_none_B: Tensor  # log P(no order)
+    orders: Counts
+    spend: Amounts  # in minor units
+    log_scale_T: Tensor  # how unsure each task of the loss is taken to be: level, orders, spend
+
+
+class Network(nn.Module):
+    """One body and its heads."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        width = spec.num_features
-        for hidden in spec.hidden:
-            layers += [nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.SiLU(), LaneDropout(spec.dropout)]
-            width = hidden
-        self.hidden = nn.Sequential(*layers)
-        self.head = nn.Linear(width, spec.num_levels)
-        self.skip = nn.Linear(spec.num_features, spec.num_levels, bias=False)
+        self._spec = spec
+        self.body = Body(spec)
+        width = self.body.width
+        self.some = nn.Linear(width, 1)
+        self.orders, self.spend = CountsHead(width), AmountsHead(width)
+        by_others = [metric for metric in spec.metrics if metric not in (SPEND, ORDERS)] if spec.by_rules else []
+        self.earned = nn.ModuleDict({metric: EarnedHead(width) for metric in by_others})
+        self.levels = _level_head(spec, width)
+        self.log_scale_T = nn.Parameter(torch.zeros(3))
 
-    def forward(self, features_BF: Tensor) -> Tensor:
-        """Return unnormalised scores [B, K]."""
-        hidden_BH = self.hidden(features_BF)
-        scores_BK: Tensor = self.head(hidden_BH) + self.skip(features_BF)
-        return scores_BK
+    def forward(self, features_BF: Tensor) -> Outlook:
+        """Return the outlook of each row."""
+        known_BH = self.body(features_BF[:, : self._spec.num_encoded]).to(features_BF.dtype)
+        # Logarithms of small probabilities need all digits, also where the body computes with fewer.
+        with torch.autocast(features_BF.device.type, enabled=False):
+            return self._outlook(known_BH, features_BF[:, self._spec.num_encoded :])
 
+    def _outlook(self, known_BH: Tensor, needs_BN: Tensor) -> Outlook:
+        some_B = self.some(known_BH).squeeze(1)
+        log_p_some_B = functional.logsigmoid(some_B)
+        orders, spend = self.orders(log_p_some_B, known_BH), self.spend(log_p_some_B, known_BH)
+        levels_BK = self._levels(known_BH, needs_BN, {ORDERS: orders, SPEND: spend})
+        return Outlook(levels_BK, functional.logsigmoid(-some_B), orders, spend, self.log_scale_T)
 
-class Logistic(nn.Module):
-    """Softmax regression: one linear score per level."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        self.scores = nn.Linear(spec.num_features, spec.num_levels)
-
-    def forward(self, features_BF: Tensor) -> Tensor:
-        """Return unnormalised scores [B, K]."""
-        scores_BK: Tensor = self.scores(features_BF)
-        return scores_BK
-
-
-class LinearLevel(nn.Module):
-    """Linear regression of the level number with normal errors, cut into levels half-way between their numbers.
-
-    P(level = k) = Φ((k + ½ − μ) / σ) − Φ((k − ½ − μ) / σ), the outer levels reaching to infinity; μ is linear in the
-    features and σ is one learned number.
-    """
-
-    # σ between 0.007 and 150 levels: beyond that a bin's two edges are the same float.
-    _LOG_SIGMA_LIMIT = 5.0
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        self.mu = nn.Linear(spec.num_features, 1)
-        self.log_sigma = nn.Parameter(torch.zeros(()))
-        nn.init.constant_(self.mu.bias, (spec.num_levels - 1) / 2)
-        self.register_buffer("edges_K1", torch.arange(spec.num_levels - 1) + 0.5, persistent=False)
-
-    def forward(self, features_BF: Tensor) -> Tensor:
-        """Return log-probabilities [B, K]."""
-        sigma = self.log_sigma.clamp(-self._LOG_SIGMA_LIMIT, self._LOG_SIGMA_LIMIT).exp()
-        z_BK1 = (self.edges_K1 - self.mu(features_BF)) / sigma
-        lowest_B1 = log_normal_cdf(z_BK1[:, :1])
-        highest_B1 = log_normal_cdf(-z_BK1[:, -1:])
-        return torch.cat([lowest_B1, log_between(z_BK1[:, :-1], z_BK1[:, 1:]), highest_B1], dim=1)
+    def _levels(self, known_BH: Tensor, needs_BN: Tensor, earned: Mapping[str, Counts | Amounts]) -> Tensor:
+        if not self._spec.by_rules:
+            assert self.levels is not None
+            direct_BK: Tensor = self.levels(known_BH)
+            return direct_BK
+        earned = {**earned, **{metric: head(known_BH) for metric, head in self.earned.items()}}
+        needs_BXK1 = needs_BN.unflatten(1, (len(self._spec.metrics), -1))
+        reached = [earned[metric].log_survival(needs_BXK1[:, x]) for x, metric in enumerate(self._spec.metrics)]
+        by_rules_BK = levels_by_rules(torch.stack(reached), every_metric=self._spec.every_metric)
+        return by_rules_BK if self.levels is None else self.levels(known_BH, by_rules_BK)
 
 
-_NETWORKS: dict[str, type[Mlp] | type[Logistic] | type[LinearLevel]] = {
-    "mlp": Mlp,
-    "logistic": Logistic,
-    "linear": LinearLevel,
-}
+def _level_head(spec: ModelSpec, width: int) -> nn.Module | None:
+    """The head of the levels; None where the rules alone give them."""
+    kind = LINEAR.get(spec.name, spec.level_head)
+    if kind == "rules":
+        return None
+    heads = {"gate": Gate, "softmax": SoftmaxLevels, "hinge": SoftmaxLevels, "ordinal": OrdinalLevels}
+    return {**heads, "normal": NormalLevels}[kind](width, spec.num_levels)
 
 
-def build_network(spec: ModelSpec) -> nn.Module:
+def build_network(spec: ModelSpec) -> Network:
     """Build the network a spec names, with fresh weights from torch's current random state."""
-    return _NETWORKS[spec.name](spec)
+    return Network(spec)

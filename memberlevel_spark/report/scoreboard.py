@@ -13,6 +13,8 @@ Metrics = Mapping[str, Mapping[str, float | None]]
 FORECASTER_WORDS = {
     "model": "Model",
     "boosted_tree": "Boosted tree",
+    "logistic": "Logistic regression",
+    "run_rate": "Goes on as before",
     "persistence": "Stays as is",
     "majority": "Overall shares",
 }
@@ -38,6 +40,18 @@ METRIC_WORDS = {
     "upgrade_auc": MetricWords("Upgrade AUC", "movers up ranked before the others", "higher"),
     "upgrade_ap": MetricWords("Upgrade precision", "average precision of the list of movers up", "higher"),
     "ece": MetricWords("Calibration error", "gap between probability and frequency", "lower"),
+    "churn_auc": MetricWords("Churn AUC", "members without an order ranked before the others", "higher"),
+    "churn_ap": MetricWords("Churn precision", "average precision of the list of those without an order", "higher"),
+    "churn_brier": MetricWords("Churn error", "squared gap between probability and what happened", "lower"),
+    "churn_lift_10": MetricWords("Churn lift", "churn in the likeliest tenth, as a multiple of the mean", "higher"),
+    "orders_mae": MetricWords("Orders off by", "mean error of the number of orders", "lower"),
+    "orders_deviance": MetricWords("Orders deviance", "Poisson deviance of the number of orders", "lower"),
+    "spend_mae": MetricWords("Spend off by", "mean error of the median, in units of the currency", "lower"),
+    "spend_spearman": MetricWords("Spend rank correlation", "order of members by spend", "higher"),
+    "spend_gini": MetricWords("Spend Gini", "order of members by spend, big spenders weigh more", "higher"),
+    "spend_decile_error": MetricWords("Spend by tenths", "gap of sums in tenths of members, share of all", "lower"),
+    "spend_top_10": MetricWords("Spend of the top tenth", "share of all spend it brought", "higher", is_share=True),
+    "spend_coverage_80": MetricWords("Spend within bounds", "share of members; right is 80 %", ""),
 }
 
 

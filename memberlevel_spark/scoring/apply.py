@@ -1,7 +1,7 @@
 """Apply the predictor in Spark, by Arrow batches or as an iterator pandas UDF.
 
 In: rows with member_id, as_of_date, level_now and ``features`` (array<float>). Out: the same without ``features`` and
-with ``p_level`` (array<double>, one probability per level).
+with ``p_level`` (array<double>, one probability per level) and the predictor's ``NUMBERS`` (double).
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import ArtefactError
-from memberlevel_spark.scoring.predictor import PackedModel, predict
+from memberlevel_spark.scoring.predictor import NUMBERS, PackedModel, predict
 
 KEPT = ("member_id", "as_of_date", "level_now")
 
@@ -23,11 +23,14 @@ def apply_model(encoded: DataFrame, model: PackedModel, *, method: str, extra: t
     """Predict every row; ``method`` is ``map_in_arrow`` or ``pandas_udf``, ``extra`` names further columns to keep."""
     kept = (*KEPT, *extra)
     if method == "pandas_udf":
-        return encoded.select(*kept, _pandas_udf(model)("features").alias("p_level"))
-    fields = [f"{name} {encoded.schema[name].dataType.simpleString()}" for name in kept]
-    return encoded.select(*kept, "features").mapInArrow(
-        _arrow_mapper(model), ", ".join([*fields, "p_level array<double>"])
-    )
+        forecasts = encoded.select(*kept, _pandas_udf(model)("features").alias("forecast"))
+    else:
+        fields = [f"{name} {encoded.schema[name].dataType.simpleString()}" for name in kept]
+        schema = ", ".join([*fields, "forecast array<double>"])
+        forecasts = encoded.select(*kept, "features").mapInArrow(_arrow_mapper(model), schema)
+    num_levels = F.size("forecast") - len(NUMBERS)
+    numbers = [F.element_at("forecast", place - len(NUMBERS)).alias(name) for place, name in enumerate(NUMBERS)]
+    return forecasts.select(*kept, F.slice("forecast", 1, num_levels).alias("p_level"), *numbers)
 
 
 def _arrow_mapper(model: PackedModel) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -40,12 +43,12 @@ def _arrow_mapper(model: PackedModel) -> Callable[[Iterator[pa.RecordBatch]], It
 
 
 def score_batch(batch: pa.RecordBatch, model: PackedModel) -> pa.RecordBatch:
-    """Replace the column ``features`` of one batch by ``p_level``."""
-    p_level_NK = predict(model, feature_matrix(batch.column("features")))
-    offsets = pa.array(np.arange(len(p_level_NK) + 1, dtype=np.int32) * p_level_NK.shape[1])
+    """Replace the column ``features`` of one batch by ``forecast``."""
+    forecast_NP = predict(model, feature_matrix(batch.column("features")))
+    offsets = pa.array(np.arange(len(forecast_NP) + 1, dtype=np.int32) * forecast_NP.shape[1])
     kept = [name for name in batch.schema.names if name != "features"]
-    lists = pa.ListArray.from_arrays(offsets, pa.array(p_level_NK.ravel()))
-    return pa.RecordBatch.from_arrays([*[batch.column(name) for name in kept], lists], [*kept, "p_level"])
+    lists = pa.ListArray.from_arrays(offsets, pa.array(forecast_NP.ravel()))
+    return pa.RecordBatch.from_arrays([*[batch.column(name) for name in kept], lists], [*kept, "forecast"])
 
 
 def feature_matrix(column: pa.ListArray) -> NDArray[np.float32]:
@@ -64,9 +67,9 @@ def feature_matrix(column: pa.ListArray) -> NDArray[np.float32]:
 
 def _pandas_udf(model: PackedModel) -> Callable[..., Column]:
     @F.pandas_udf("array<double>")  # type: ignore[call-overload]
-    def probabilities(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
+    def forecasts(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
         for features in batches:
             matrix = np.stack(features.to_list()).astype(np.float32) if len(features) else np.empty((0, 0), np.float32)
             yield pd.Series(list(predict(model, matrix)))
 
-    return probabilities
+    return forecasts

@@ -1,12 +1,14 @@
-"""Scores: coherent columns from level probabilities.
+"""Scores: coherent columns from forecasts.
 
-In: rows with level_now and ``p_level``. Out: ``member_scores``, one row per member, as-of date and model version.
+In: rows with level_now, ``p_level`` and the predictor's numbers. Out: ``member_scores``, one row per member, as-of date
+and model version.
 """
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.schemas import MEMBER_SCORES
+from memberlevel_spark.scoring.predictor import NUMBERS
 
 
 def build_scores(predicted: DataFrame, model_version: str) -> DataFrame:
@@ -25,6 +27,8 @@ def build_scores(predicted: DataFrame, model_version: str) -> DataFrame:
         _mass(p_level, lambda k: k > level_now).alias("p_up"),
         _mass(p_level, lambda k: k < level_now).alias("p_down"),
         expected.alias("expected_level"),
+        (1 - F.col("p_buy")).alias("p_churn"),
+        *NUMBERS,
     ).select(*MEMBER_SCORES.schema.names)
 
 

@@ -1,9 +1,8 @@
-"""The predictor: level probabilities from encoded features, the same function on the driver and in Spark workers.
+"""The predictor: forecasts from encoded features, the same function on the driver and in Spark workers.
 
 Shapes: N rows, F features, K levels.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,13 +11,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+import memberlevel_spark.models.reproducible  # noqa: F401  (a row's score must not depend on the rows beside it)
+
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-# The library of matrix products may else sum in an order that depends on where a row lies in memory. It looks here
-# once, at its first use: in a worker that is after this line.
-os.environ.setdefault("MKL_CBWR", "AUTO")
+    from memberlevel_spark.models.networks import Outlook
 
+# What a forecast holds after the probability of each level; quantiles of the spend count members without orders too.
+NUMBERS = (
+    "p_buy",
+    "expected_orders",
+    "expected_spend_cents",
+    "spend_cents_low",
+    "spend_cents_median",
+    "spend_cents_high",
+)
+QUANTILES = (0.1, 0.5, 0.9)
 # Rows per forward pass: larger blocks fall out of the processor's cache.
 BLOCK_ROWS = 1024
 
@@ -44,7 +53,8 @@ def load_network(model: PackedModel) -> "nn.Module":
     import torch
     from safetensors.torch import load
 
-    from memberlevel_spark.models.networks import ModelSpec, build_network
+    from memberlevel_spark.models.networks import build_network
+    from memberlevel_spark.models.spec import ModelSpec
 
     torch.set_num_threads(1)
     network = build_network(ModelSpec.from_dict(json.loads(model.spec_json)))
@@ -53,8 +63,9 @@ def load_network(model: PackedModel) -> "nn.Module":
 
 
 def predict(model: PackedModel, features_NF: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Level probabilities [N, K] in double precision; every row sums to 1.
+    """Forecasts [N, K + len(NUMBERS)] in double precision: P(level = k), which sum to 1, then ``NUMBERS``.
 
+    They agree with each other: ``p_buy`` is 1 − P(no order), and number and spend are 0 without an order.
     A row's result is the same to the bit whichever rows come with it: every block has the same shape, on which the
     order depends in which a product is summed up.
     """
@@ -67,6 +78,19 @@ def predict(model: PackedModel, features_NF: NDArray[np.float32]) -> NDArray[np.
             given = features_NF[start : start + BLOCK_ROWS]
             full = np.zeros((BLOCK_ROWS, given.shape[1]), dtype=np.float32)
             full[: len(given)] = given
-            logits = network(torch.from_numpy(full))[: len(given)]
-            blocks.append(torch.softmax(logits.double(), dim=1).numpy())
+            blocks.append(_forecast(network(torch.from_numpy(full)))[: len(given)].numpy())
     return np.concatenate(blocks) if blocks else np.empty((0, 0))
+
+
+def _forecast(outlook: "Outlook") -> "Tensor":
+    """The numbers of a block, [BLOCK_ROWS, K + len(NUMBERS)]."""
+    import torch
+
+    numbers = [
+        -torch.expm1(outlook.log_p_none_B.double()),
+        outlook.orders.mean(),
+        outlook.spend.mean(),
+        *(outlook.spend.quantile(share) for share in QUANTILES),
+    ]
+    p_level_BK = torch.softmax(outlook.log_p_level_BK.double(), dim=1)
+    return torch.cat([p_level_BK, torch.stack([number.double() for number in numbers], dim=1)], dim=1)

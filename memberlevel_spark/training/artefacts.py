@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from memberlevel_spark.errors import ArtefactError, first_five
-from memberlevel_spark.models.networks import ModelSpec, build_network
+from memberlevel_spark.models.networks import build_network
+from memberlevel_spark.models.spec import ModelSpec
 from memberlevel_spark.training.checkpoint import write_through
 from memberlevel_spark.training.course import EpochPoint, Fit, best_of
 
@@ -55,7 +56,7 @@ def write_artefacts(run_dir: Path, spec: ModelSpec, fit: Fit) -> None:
     _write(run_dir / SPEC, _json(spec.to_dict()))
     _write(run_dir / CURVES, _json(rows))
     _write(run_dir / CURVES_CSV, _csv(rows))
-    _write(run_dir / CURVES_PNG, _png(fit.points))
+    _write(run_dir / CURVES_PNG, _png(fit.points, fit.kept))
     _write(run_dir / WEIGHTS, safetensors.torch.save(dict(fit.weights)))
 
 
@@ -115,16 +116,15 @@ def _csv(rows: Sequence[dict[str, object]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _png(points: Sequence[EpochPoint]) -> bytes:
+def _png(points: Sequence[EpochPoint], kept: EpochPoint) -> bytes:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     epochs = [point.epoch for point in points]
     axes.plot(epochs, [point.train_log_loss for point in points], marker="o", label="train, dropout on")
     axes.plot(epochs, [point.validation_log_loss for point in points], marker="o", label="validation, kept weights")
-    best = best_of(tuple(points))
     axes.axvline(
-        best.epoch, color="grey", linestyle=":", label=f"kept: epoch {best.epoch}, {best.validation_log_loss:.4f}"
+        kept.epoch, color="grey", linestyle=":", label=f"kept: epoch {kept.epoch}, {kept.validation_log_loss:.4f}"
     )
     axes.set(xlabel="epoch", ylabel="log-loss (nats)", title="Training curves")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -24,15 +24,21 @@ class EpochPoint:
 
 @dataclass(frozen=True)
 class Fit:
-    """What training gives: the kept weights of the epoch with the lowest validation log-loss, and all points."""
+    """What training gives: all points, and the weights of one of them."""
 
     weights: Mapping[str, Tensor]
     points: tuple[EpochPoint, ...]
+    kept: EpochPoint
 
 
 @dataclass
 class Course:
-    """Where a run is. Everything but ``loss_sum`` is the same on every rank."""
+    """Where a run is. Everything but ``loss_sum`` is the same on every rank.
+
+    With ``keep_last`` no epoch is better than a later one.
+    """
+
+    keep_last: bool
 
     position: Position = START  # batches read
     points: list[EpochPoint] = field(default_factory=list)
@@ -43,22 +49,29 @@ class Course:
         """Close an epoch, and keep its weights when it is the best so far."""
         self.points.append(point)
         self.loss_sum = 0.0
-        if best_of(self.points) is point:
+        if self.kept is point:
             self.best = weights
 
     def has_stopped_improving(self, patience_epochs: int) -> bool:
         """Whether the last ``patience_epochs`` epochs were no better than the one before them."""
-        return bool(self.points) and self.points[-1].epoch - best_of(self.points).epoch >= patience_epochs
+        return bool(self.points) and self.points[-1].epoch - self.kept.epoch >= patience_epochs
+
+    @property
+    def kept(self) -> EpochPoint:
+        """The point whose weights are kept, once there is one."""
+        return self.points[-1] if self.keep_last else best_of(self.points)
 
     def to_plain(self) -> dict[str, Any]:
         """Position and points as values that JSON can hold; floats survive to the bit."""
         return {"position": list(self.position), "points": [asdict(point) for point in self.points]}
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any], best: dict[str, Tensor], loss_sum: float) -> "Course":
+    def from_plain(
+        cls, plain: Mapping[str, Any], best: dict[str, Tensor], loss_sum: float, *, keep_last: bool
+    ) -> "Course":
         """Read what ``to_plain`` gave."""
         points = [EpochPoint(**point) for point in plain["points"]]
-        return cls(Position(*plain["position"]), points, best, loss_sum)
+        return cls(keep_last, Position(*plain["position"]), points, best, loss_sum)
 
 
 def best_of(points: list[EpochPoint] | tuple[EpochPoint, ...]) -> EpochPoint:

@@ -38,11 +38,10 @@ def _mapped(batch: Batch, device: torch.device) -> Batch:
         return tensor.pin_memory().to(device, non_blocking=True)
 
     lists = {name: move(tensor) for name, tensor in batch.lists.items()}
-    features, level_now, target, weight, row_key = map(move, batch[:5])
-    return Batch(features, level_now, target, weight, row_key, lists)
+    return Batch(*map(move, batch[:-1]), lists)  # type: ignore[call-arg, arg-type]
 
 
 def _mark_used(batch: Batch, device: torch.device) -> None:
     """Keep the memory of a batch until the computing stream is done with it."""
-    for tensor in (*batch[:5], *batch.lists.values()):
+    for tensor in (*batch[:-1], *batch.lists.values()):
         tensor.record_stream(torch.cuda.current_stream(device))

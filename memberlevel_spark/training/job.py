@@ -7,12 +7,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from memberlevel_spark.config.training import TrainingConfig
 from memberlevel_spark.errors import ConfigError, first_five
 from memberlevel_spark.feed.fields import Fields, ListOf
-from memberlevel_spark.models.networks import ModelSpec
+from memberlevel_spark.models.spec import ModelSpec
 
 # Settings that say where and how a run is carried out, and change nothing that it computes beyond rounding.
 _CARRIED_OUT_BY = {
@@ -38,6 +38,8 @@ class TrainingJob:
         model: the network.
         training: how it is fitted.
         seed: of initial weights, row order and dropout, 0 or more.
+        keep: the weights of the epoch that was ``best`` on validation, which also decides when to stop; or the ``last``
+            ones, after all epochs.
         lists: list columns that are read beside the features: name -> (element type, length).
     """
 
@@ -47,6 +49,7 @@ class TrainingJob:
     model: ModelSpec
     training: TrainingConfig
     seed: int
+    keep: Literal["best", "last"] = "best"
     lists: Mapping[str, tuple[ListOf, int]] = field(default_factory=dict)
 
     @property

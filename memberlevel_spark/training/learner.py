@@ -14,8 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 from memberlevel_spark.errors import DataQualityError, first_five
 from memberlevel_spark.feed.loader import Batch
 from memberlevel_spark.models.lane_dropout import LaneRandom, give_random
-from memberlevel_spark.models.losses import correct_sum, cross_entropy_B, cross_entropy_sum
-from memberlevel_spark.models.networks import build_network
+from memberlevel_spark.models.losses import LevelLoss, cross_entropy_B, level_loss_B, outcome_losses_B2, weighed_B
+from memberlevel_spark.models.networks import Outlook, build_network
 from memberlevel_spark.training.averaging import AveragedNetwork
 from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.ranks import Ranks
@@ -42,6 +42,7 @@ class Learner:
         self._average = AveragedNetwork(self._network, job.training)
         self._random = LaneRandom(job.seed, lanes)
         give_random(self._network, self._random)
+        self._level_loss: LevelLoss = "hinge" if job.model.name == "svm" else "likelihood"
         self._model = ranks.wrap(torch.compile(self._network) if job.training.compile else self._network)  # type: ignore[arg-type]
         self._parameters = list(self._network.parameters())
         self._optimizer = torch.optim.AdamW(self._parameters, weight_decay=job.training.weight_decay, fused=True)
@@ -60,7 +61,7 @@ class Learner:
             rows: rows of weight 1 in all batches of the step, on all ranks.
             last: whether the step is made now.
 
-        Returns: the summed loss of this rank's rows.
+        Returns: the summed log-loss of the level of this rank's rows.
 
         Raises:
             DataQualityError: the loss is not a finite number; names the rows.
@@ -68,13 +69,13 @@ class Learner:
         self._model.train()
         self._random.start_batch(number)
         with self._synchronised(last):
-            loss = self._loss_sum(batch)
+            loss, level_loss = self._loss_sums(batch)
             # The wrapped model averages gradients over ranks: times world_size it is their sum, and the division by the
             # rows of all ranks makes it the gradient of the mean over the global batch.
             (loss * self._ranks.world_size / rows + (self._l1() if last else 0.0)).backward()
         if last:
             self._make_step()
-        return loss.item()
+        return level_loss
 
     def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[None]:
         """Let gradients cross between ranks with the last batch of a step only."""
@@ -98,19 +99,33 @@ class Learner:
         weights = [weight.abs().sum() for weight in self._parameters if weight.ndim > 1]
         return self._training.l1 * torch.stack(weights).sum()
 
-    def _loss_sum(self, batch: Batch) -> Tensor:
-        features_BF, target_B, weight_B = (batch.features_BF, batch.target_B, batch.weight_B)
+    def _loss_sums(self, batch: Batch) -> tuple[Tensor, float]:
+        """The loss that is learned from, and the log-loss of the level."""
         with torch.autocast(self._ranks.device.type, self._dtype, enabled=self._dtype != torch.float32):
-            scores_BK = self._model(features_BF)
-        loss = cross_entropy_sum(scores_BK.float(), target_B, weight_B)
+            outlook = self._model(batch.features_BF)
+        loss_B = self._losses_B(outlook, batch)
+        loss = (loss_B * batch.weight_B).sum()
         if math.isfinite(loss.item()):
-            return loss
-        broken_B = ~torch.isfinite(cross_entropy_B(scores_BK.float(), target_B)) & (weight_B > 0)
-        keys = first_five(batch.row_key_B[broken_B].tolist())
+            with torch.no_grad():
+                level_B = cross_entropy_B(outlook.log_p_level_BK, batch.target_B)
+                return loss, (level_B * batch.weight_B).sum().item()
+        keys = first_five(batch.row_key_B[~torch.isfinite(loss_B) & (batch.weight_B > 0)].tolist())
         raise DataQualityError(
             f"training loss is not a finite number: {loss.item()} at step {self.step} on rank {self._ranks.rank}, row"
             f" keys {keys}. Check these rows' features; if they are sound, lower training.learning_rate."
         )
+
+    def _losses_B(self, outlook: Outlook, batch: Batch) -> Tensor:
+        training = self._training
+        level_B = level_loss_B(
+            outlook.log_p_level_BK, batch.target_B, kind=self._level_loss, focal_gamma=training.focal_gamma
+        )
+        losses_BT = torch.cat([level_B[:, None], outcome_losses_B2(outlook, batch.outcomes_B2)], dim=1)
+        if training.task_weights is None:
+            return weighed_B(losses_BT, outlook.log_scale_T)
+        # Of the learned weights nothing is left but a gradient of 0, which ranks wait for.
+        given_T = losses_BT.new_tensor([1.0, training.task_weights.orders, training.task_weights.spend])
+        return (losses_BT * given_T).sum(dim=1) + 0.0 * outlook.log_scale_T.sum()
 
     @property
     def kept(self) -> nn.Module:
@@ -124,13 +139,11 @@ class Learner:
 
     @torch.no_grad()
     def score(self, batch: Batch) -> tuple[float, float]:
-        """Return the summed loss and the number of right levels of this rank's rows, with the kept weights."""
-        network = self.kept.eval()
-        scores_BK = network(batch.features_BF)
-        return (
-            cross_entropy_sum(scores_BK, batch.target_B, batch.weight_B).item(),
-            correct_sum(scores_BK, batch.target_B, batch.weight_B).item(),
-        )
+        """Return the summed log-loss and the number of right levels of this rank's rows, with the kept weights."""
+        log_p_level_BK = self.kept.eval()(batch.features_BF).log_p_level_BK
+        loss_B = cross_entropy_B(log_p_level_BK, batch.target_B)
+        right_B = log_p_level_BK.argmax(dim=1) == batch.target_B
+        return (loss_B * batch.weight_B).sum().item(), (right_B * batch.weight_B).sum().item()
 
     def state(self) -> dict[str, Tensor]:
         """Everything a later process needs to go on to the bit, as named tensors on the CPU."""

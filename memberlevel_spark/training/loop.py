@@ -86,7 +86,7 @@ def train(job: TrainingJob, ranks: Ranks, stop: Stop | None = None) -> Fit:
                     last=_is_last(number, plan, training.accumulate_batches),
                 )
             bar.update()
-    return Fit(course.best, tuple(course.points))
+    return Fit(course.best, tuple(course.points), course.kept)
 
 
 def _batches_of_step(course: Course, plan: FeedPlan, accumulate: int) -> range:
@@ -141,13 +141,13 @@ def _resumed(job: TrainingJob, ranks: Ranks, learner: Learner) -> Course:
     """The course of an earlier process of this job, with the learner as it was then; else the start of one."""
     found = checkpoint.load_last(Path(job.run_dir), job.fingerprint)
     if found is None:
-        return Course()
+        return Course(job.keep == "last")
     learner.restore(found.tensors)
     best = {name.removeprefix("best."): found.tensors[name] for name in found.tensors if name.startswith("best.")}
     sums = found.state["loss_sums"]
     # On another number of ranks the sum of all goes to the first.
     own = sums[ranks.rank] if len(sums) == ranks.world_size else (sum(sums) if ranks.rank == 0 else 0.0)
-    course = Course.from_plain(found.state, best, own)
+    course = Course.from_plain(found.state, best, own, keep_last=job.keep == "last")
     if ranks.rank == 0:
         logger.info(
             "going on from the checkpoint of step %d, epoch %d",

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+import memberlevel_spark.models.reproducible  # noqa: F401  (the same bytes from every way to launch)
 from memberlevel_spark.errors import ConfigError
 from memberlevel_spark.training.job import TrainingJob
 

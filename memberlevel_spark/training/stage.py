@@ -1,17 +1,22 @@
 """The stage train: the examples of one pinned version, through Petastorm, into a run folder."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+from memberlevel_spark.config import Config
 from memberlevel_spark.errors import ArtefactError
+from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.stage import load_encoder
-from memberlevel_spark.models.networks import ModelSpec
+from memberlevel_spark.models.spec import ModelSpec
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.launch import run_training
 
 RUN_RECORD = "run.json"
-BUNDLED = ("model.safetensors", "model.json", "encoder.json")
+SPLITS = ("train", "late", "validation")
+NETWORK = ("model.safetensors", "model.json")
+ENCODER = "encoder.json"
 
 
 def run_dir(run: Run) -> Path:
@@ -22,55 +27,88 @@ def run_dir(run: Run) -> Path:
 def run_train(run: Run) -> StageResult:
     """Fit the network and leave weights, curves and encoder in the run folder.
 
-    A finished run there is replaced; one that was ended before goes on where it was.
+    What the validation date decides, the number of epochs, is decided first; then the network that is kept learns from
+    all dates whose labels are known by the test date, in the folder ``refit``. A finished run is replaced; one that
+    was ended before goes on where it was.
     """
     version = run.tables.version("examples")
     encoder = load_encoder(run, version)
     folder = run_dir(run).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    job = training_job(run, folder, version, len(encoder.names))
-    run_training(job, spark=run.tables.spark)
-    (folder / "encoder.json").write_text(encoder.to_json(), encoding="utf-8")
+    files = {split: run.tables.live_files("examples", version, f"split={split}") for split in SPLITS}
+    job = training_job(run.config, folder, encoder, train_files=files["train"], validation_files=files["validation"])
+    trained = run_training(job, spark=run.tables.spark)
+    if run.config.timeline.train.refit:
+        learned_files = tuple(path for split in learned_splits(run) for path in files[split])
+        run_training(_refit(job, run, learned_files, trained.best.epoch), spark=run.tables.spark)
+    (folder / ENCODER).write_text(encoder.to_json(), encoding="utf-8")
     (folder / RUN_RECORD).write_text(json.dumps({"examples_version": version}), encoding="utf-8")
     rows = run.tables.read("examples", version).groupBy("split").count().collect()
     counts = {row["split"]: row["count"] for row in rows}
-    best = min(json.loads((folder / "curves.json").read_text("utf-8")), key=lambda epoch: epoch["validation_log_loss"])
+    learned = sum(counts.get(split, 0) for split in learned_splits(run))
     note = (
-        f"{run.config.model.name}, {counts['train']:,} rows, {job.world_size} rank(s) {run.config.training.how},"
-        f" best epoch {best['epoch']}: validation log-loss {best['validation_log_loss']:.4f}"
+        f"{run.config.model.name}, {learned:,} rows, {job.world_size} rank(s) {run.config.training.how},"
+        f" best epoch {trained.best.epoch}: validation log-loss {trained.best.validation_log_loss:.4f}"
     )
-    return StageResult(RowCounts(counts["train"], counts["train"]), {"examples": version}, {}, note)
+    return StageResult(RowCounts(learned, learned), {"examples": version}, {}, note)
 
 
-def training_job(run: Run, folder: Path, version: int, num_features: int) -> TrainingJob:
-    """The job every rank gets: explicit live files of the pinned version and all settings."""
-    config = run.config
+def learned_splits(run: Run) -> tuple[str, ...]:
+    """The parts of the examples that the kept network has learned from."""
+    return SPLITS if run.config.timeline.train.refit else ("train",)
+
+
+def training_job(
+    config: Config, folder: Path, encoder: Encoder, *, train_files: tuple[str, ...], validation_files: tuple[str, ...]
+) -> TrainingJob:
+    """The job every rank gets: explicit live files of a pinned version and all settings."""
     return TrainingJob(
         run_dir=str(folder),
-        train_files=run.tables.live_files("examples", version, "split=train"),
-        validation_files=run.tables.live_files("examples", version, "split=validation"),
+        train_files=train_files,
+        validation_files=validation_files,
         model=ModelSpec(
             name=config.model.name,
-            num_features=num_features,
-            num_levels=len(config.levels.programme),
+            num_features=len(encoder.names),
+            num_levels=encoder.num_levels,
             hidden=config.model.hidden,
             dropout=config.model.dropout,
+            level_head=config.model.level_head,
+            metrics=tuple(dict.fromkeys(need.metric for need in encoder.needs)),
+            every_metric=config.levels.reach == "all",
+            weekly=encoder.num_weekly,
         ),
         training=config.training,
         seed=config.seed,
     )
 
 
+def _refit(job: TrainingJob, run: Run, train_files: tuple[str, ...], num_epochs: int) -> TrainingJob:
+    """The same job for as many epochs as were best, on all dates; it learns from its validation rows too."""
+    return replace(
+        job,
+        run_dir=str(_kept_dir(run).absolute()),
+        train_files=train_files,
+        training=job.training.model_copy(update={"max_epochs": num_epochs}),
+        keep="last",
+    )
+
+
+def _kept_dir(run: Run) -> Path:
+    """Where the network lies that is kept."""
+    return run_dir(run) / "refit" if run.config.timeline.train.refit else run_dir(run)
+
+
 def trained_files(run: Run) -> dict[str, bytes]:
     """Weights, network and encoder of the run folder. Errors: ArtefactError when this configuration was not trained."""
-    folder = run_dir(run)
-    missing = [name for name in (*BUNDLED, RUN_RECORD) if not (folder / name).is_file()]
+    paths = {name: _kept_dir(run) / name for name in NETWORK}
+    paths |= {name: run_dir(run) / name for name in (ENCODER, RUN_RECORD)}
+    missing = [name for name, path in paths.items() if not path.is_file()]
     if missing:
         raise ArtefactError(
-            f"this configuration has not been trained: {folder} lacks {', '.join(missing)}. Run the stage train with"
-            " the same --config and --set."
+            f"this configuration has not been trained: {run_dir(run)} lacks {', '.join(missing)}. Run the stage train"
+            " with the same --config and --set."
         )
-    return {name: (folder / name).read_bytes() for name in BUNDLED}
+    return {name: path.read_bytes() for name, path in paths.items() if name != RUN_RECORD}
 
 
 def trained_examples_version(run: Run) -> int:

@@ -8,7 +8,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from safetensors.torch import save
 
-from memberlevel_spark.models.networks import ModelSpec, build_network
+from memberlevel_spark.models.networks import build_network
+from memberlevel_spark.models.spec import ModelSpec
 from memberlevel_spark.scoring.apply import apply_model
 from memberlevel_spark.scoring.predictor import PackedModel
 from tests.bench.timing import best_seconds

@@ -1,6 +1,6 @@
 """Training: two processes of one thread next to one of two, what the loader takes of a step, what a start costs.
 
-The default network on 200,000 made examples of 158 features, as many as Complete Journey has.
+The default network on 200,000 made examples of 161 features, as many as Complete Journey has.
 """
 
 import logging
@@ -18,13 +18,13 @@ from pyspark.sql import SparkSession
 from memberlevel_spark.config.training import TrainingConfig
 from memberlevel_spark.feed.loader import START, FeedLoader
 from memberlevel_spark.feed.plan import plan_feed, read_row_groups
-from memberlevel_spark.models.networks import ModelSpec
+from memberlevel_spark.models.spec import ModelSpec
 from memberlevel_spark.training import launch, loop, ranks
 from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.launch import run_training
 from memberlevel_spark.training.learner import Learner
 
-ROWS, FEATURES, LEVELS, FILES, EPOCHS = 200_000, 158, 4, 8, 6
+ROWS, FEATURES, LEVELS, FILES, EPOCHS = 200_000, 161, 4, 8, 6
 BASE = Path("conf") / "base.yaml"
 
 
@@ -55,22 +55,32 @@ def _job(folder: Path) -> TrainingJob:
     base = yaml.safe_load(BASE.read_text(encoding="utf-8"))
     training = TrainingConfig.model_validate({**base["training"], "max_epochs": EPOCHS, "patience_epochs": EPOCHS})
     network = base["model"]
-    spec = ModelSpec(network["name"], FEATURES, LEVELS, tuple(network["hidden"]), network["dropout"])
+    sizes, head = (tuple(network["hidden"]), network["dropout"]), network["level_head"]
+    spec = ModelSpec(network["name"], FEATURES, LEVELS, *sizes, level_head=head, metrics=("spend_cents",))
     files = tuple(str(_write(folder / f"part-{number}.parquet", number)) for number in range(FILES))
     return TrainingJob(str(folder), files, files[:1], spec, training, seed=1)
 
 
 def _write(path: Path, seed: int) -> Path:
     random, rows = np.random.default_rng(seed), ROWS // FILES
-    features = random.normal(size=rows * FEATURES).astype(np.float32)
+    features = random.normal(size=(rows, FEATURES)).astype(np.float32)
+    features[:, 1 - LEVELS :] = np.sort(random.integers(0, 100_000, (rows, LEVELS - 1)))  # needs, in cents
+    orders = random.poisson(2, rows)
+    outcomes = np.stack([orders, orders * 2_500], axis=1).astype(np.float32)
     columns = {
-        "features": pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * FEATURES), features),
+        "features": _lists(features),
+        "outcomes": _lists(outcomes),
         "level_now": pa.array(random.integers(0, LEVELS, rows).astype(np.int32)),
         "target_level": pa.array(random.integers(0, LEVELS, rows).astype(np.int32)),
         "row_key": pa.array(np.arange(rows, dtype=np.int64) + seed * rows),
     }
     pq.write_table(pa.table(columns), path)
     return path
+
+
+def _lists(values: np.ndarray) -> pa.Array:
+    offsets = pa.array(np.arange(len(values) + 1, dtype=np.int32) * values.shape[1])
+    return pa.ListArray.from_arrays(offsets, pa.array(values.ravel()))
 
 
 def _with(plain: TrainingJob, run_dir: Path, **settings: object) -> TrainingJob:

@@ -33,6 +33,30 @@ TABLES = (
     "member_scores",
     "monitor_metrics",
 )
+LEVEL_METRICS = {
+    "accuracy",
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "qwk",
+    "log_loss",
+    "upgrade_auc",
+    "upgrade_ap",
+    "ece",
+}
+OUTCOME_METRICS = {
+    "churn_auc",
+    "churn_ap",
+    "churn_brier",
+    "churn_lift_10",
+    "orders_mae",
+    "orders_deviance",
+    "spend_mae",
+    "spend_spearman",
+    "spend_gini",
+    "spend_decile_error",
+    "spend_top_10",
+}
 SECRET, RAW_MEMBER = "a key for tests only", "cx011"
 
 
@@ -72,6 +96,21 @@ def test_the_parts_of_a_score_agree_with_each_other(spark: SparkSession, shop: P
     assert row[0] < 1e-9 and row[1] < 1e-9 and row[2] >= 0 and row[3] <= 1 and row[4] == 0
 
 
+def test_orders_and_spend_of_a_score_agree_with_each_other(spark: SparkSession, shop: Path):
+    scores = table(spark, shop, "member_scores")
+    wrong = {
+        "churn and buying": F.abs(F.col("p_churn") + F.col("p_buy") - 1) > 1e-12,
+        "a share": (F.col("p_buy") < 0) | (F.col("p_buy") > 1),
+        "orders": F.col("expected_orders") < F.col("p_buy") * (1 - 1e-6),
+        "spend": F.col("expected_spend_cents") < 0,
+        "interval": (F.col("spend_cents_low") > F.col("spend_cents_median"))
+        | (F.col("spend_cents_median") > F.col("spend_cents_high")),
+        "spend without orders": (F.col("p_churn") > 0.5 + 1e-6) & (F.col("spend_cents_median") > 0),
+    }
+    for name, condition in wrong.items():
+        assert scores.where(condition).isEmpty(), name
+
+
 def test_every_rejected_row_is_in_quarantine_with_its_reason(spark: SparkSession, shop: Path):
     rules = table(spark, shop, "quarantine").groupBy("rule").count().collect()
     assert {row["rule"]: row["count"] for row in rules} == BROKEN
@@ -88,19 +127,25 @@ def test_every_stage_accounts_for_its_rows(shop: Path):
 def test_metrics_hold_the_model_and_its_baselines(shop: Path):
     metrics = json.loads((shop / "metrics.json").read_text())
     assert (metrics["test_as_of"], metrics["num_members"]) == ("2024-09-28", NUM_MEMBERS)
-    assert list(metrics["test"]) == ["model", "boosted_tree", "persistence", "majority"]
-    for values in metrics["test"].values():
-        assert set(values) == {
-            "accuracy",
-            "macro_precision",
-            "macro_recall",
-            "macro_f1",
-            "qwk",
-            "log_loss",
-            "upgrade_auc",
-            "upgrade_ap",
-            "ece",
-        }
+    rivals = ["boosted_tree", "logistic", "run_rate", "persistence", "majority"]
+    assert list(metrics["test"]) == ["model", *rivals]
+    for name, values in metrics["test"].items():
+        assert set(values) >= LEVEL_METRICS, name
+    assert set(metrics["test"]["boosted_tree"]) == LEVEL_METRICS
+    assert set(metrics["test"]["run_rate"]) == LEVEL_METRICS | OUTCOME_METRICS
+    assert set(metrics["test"]["model"]) == LEVEL_METRICS | OUTCOME_METRICS | {"spend_coverage_80"}
+
+
+def test_the_run_rate_in_the_metrics_is_what_the_tables_say(spark: SparkSession, shop: Path):
+    """Decoded from encoded features, it is the features themselves: orders of 91 days, a third of it ahead."""
+    day = "as_of_date = '2024-09-28'"
+    features, labels = (table(spark, shop, name).where(day) for name in ("member_features", "member_labels"))
+    known = F.least(F.col("tenure_days") + 1, F.lit(91))
+    rate = features.select("member_id", (F.col("num_orders_sum_91d") / known * 28).alias("ahead"))
+    row = labels.join(rate, "member_id").agg(F.avg(F.abs(F.col("num_orders") - F.col("ahead")))).first()
+    metrics = json.loads((shop / "metrics.json").read_text())
+    assert row is not None
+    assert metrics["test"]["run_rate"]["orders_mae"] == pytest.approx(row[0], rel=0.02)
 
 
 def test_persistence_in_the_metrics_is_the_share_that_stayed(spark: SparkSession, shop: Path):

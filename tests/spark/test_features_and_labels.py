@@ -255,7 +255,7 @@ def test_an_encoder_refuses_rows_without_its_columns_no_rows_and_damaged_json(sp
 
 
 def test_examples_are_split_by_date_and_laid_out_the_same_for_any_partitioning(spark: SparkSession):
-    split = Split((AS_OF,), (at(7),), (at(14),))
+    split = Split((AS_OF,), (at(7),), (at(14),), late=(at(21),))
     frame = spark.range(60).select(
         F.concat(F.lit("m"), F.col("id") % 20).alias("member_id"),
         F.date_add(F.lit(AS_OF), (F.col("id") % 4).cast("int") * 7).alias("as_of_date"),
@@ -263,7 +263,13 @@ def test_examples_are_split_by_date_and_laid_out_the_same_for_any_partitioning(s
         F.col("id").cast("int").alias("x"),
         F.array("id").alias("a"),
     )
-    labels = frame.select("member_id", "as_of_date", F.lit(2).alias("target_level"))
+    labels = frame.select(
+        "member_id",
+        "as_of_date",
+        F.lit(2).alias("target_level"),
+        F.lit(3).alias("num_orders"),
+        F.lit(-450).alias("spend_cents"),
+    )
     encoder = Encoder(INPUTS, 3, (0.0, 0.0), (1.0, 1.0))
 
     def layout(partitions: int) -> list[tuple[object, ...]]:
@@ -274,7 +280,9 @@ def test_examples_are_split_by_date_and_laid_out_the_same_for_any_partitioning(s
         return [(r.file, r.split, r.row_key) for r in examples.withColumn("file", F.spark_partition_id()).collect()]
 
     assert layout(1) == layout(5)
-    assert {row[1] for row in layout(1)} == {"train", "validation", "test"}
+    assert {row[1] for row in layout(1)} == {"train", "validation", "test", "late"}
+    outcomes = join_labels(frame, labels.distinct(), split).select("outcomes").distinct().collect()
+    assert [row[0] for row in outcomes] == [[3.0, -450.0]]
 
 
 def test_the_model_reads_windows_scalars_and_weekly_sums_in_declared_order():

@@ -14,13 +14,14 @@ from pyspark.sql import functions as F
 from safetensors.torch import save
 
 from memberlevel_spark.errors import ArtefactError
-from memberlevel_spark.models.networks import ModelSpec, build_network
+from memberlevel_spark.models.networks import build_network
+from memberlevel_spark.models.spec import ModelSpec
 from memberlevel_spark.monitoring.drift import EDGES, NUM_BINS, count_bins, drift_by_feature, psi
 from memberlevel_spark.monitoring.outcomes import build_migration, build_outcomes
 from memberlevel_spark.report.history import movers, weekly_levels, weekly_spend
 from memberlevel_spark.scoring.apply import apply_model, feature_matrix
 from memberlevel_spark.scoring.ledger import build_scores
-from memberlevel_spark.scoring.predictor import PackedModel, load_network, predict
+from memberlevel_spark.scoring.predictor import NUMBERS, PackedModel, load_network, predict
 
 pytestmark = pytest.mark.spark
 
@@ -28,8 +29,13 @@ DAY = date(2024, 3, 10)
 
 
 def predicted(spark: SparkSession) -> DataFrame:
-    rows = [("a", DAY, 0, [0.7, 0.2, 0.1]), ("b", DAY, 1, [0.2, 0.3, 0.5]), ("c", DAY, 2, [0.1, 0.2, 0.7])]
-    return spark.createDataFrame(rows, "member_id string, as_of_date date, level_now int, p_level array<double>")
+    numbers = (0.75, 2.5, 4200.0, 0.0, 3900.0, 9000.0)
+    levels = [("a", DAY, 0, [0.7, 0.2, 0.1]), ("b", DAY, 1, [0.2, 0.3, 0.5]), ("c", DAY, 2, [0.1, 0.2, 0.7])]
+    columns = ", ".join(f"{name} double" for name in NUMBERS)
+    return spark.createDataFrame(
+        [(*row, *numbers) for row in levels],
+        f"member_id string, as_of_date date, level_now int, p_level array<double>, {columns}",
+    )
 
 
 def test_up_is_the_mass_above_the_level_down_the_mass_below(spark: SparkSession):
@@ -42,8 +48,17 @@ def test_up_is_the_mass_above_the_level_down_the_mass_below(spark: SparkSession)
     ]
 
 
+def test_the_numbers_of_a_forecast_become_columns_and_churn_is_what_is_left_of_buying(spark: SparkSession):
+    row = build_scores(predicted(spark), "m1").first()
+    assert row is not None
+    assert [row[name] for name in NUMBERS] == [0.75, 2.5, 4200.0, 0.0, 3900.0, 9000.0]
+    assert row.p_churn == 0.25
+
+
 def packed(num_features: int = 5) -> PackedModel:
-    spec = ModelSpec(name="mlp", num_features=num_features, num_levels=3, hidden=(8,), dropout=0.1)
+    """By rules, from the needs of two levels at the end of the features."""
+    rules = {"level_head": "gate", "metrics": ("spend_cents",)}
+    spec = ModelSpec(name="mlp", num_features=num_features, num_levels=3, hidden=(8,), dropout=0.1, **rules)
     weights = save(build_network(spec).state_dict())
     return PackedModel(weights, json.dumps(spec.to_dict()))
 
@@ -63,8 +78,22 @@ def test_both_spark_paths_and_the_driver_give_the_same_probabilities(spark: Spar
     matrix = np.array(frame.orderBy("member_id").toPandas()["features"].to_list(), dtype=np.float32)
     direct = predict(model, matrix)
     for frame_ in paths:
-        assert np.abs(np.stack(frame_["p_level"].to_list()) - direct).max() <= 1e-6
-    assert np.abs(direct.sum(axis=1) - 1).max() < 1e-12
+        assert np.abs(np.stack(frame_["p_level"].to_list()) - direct[:, :3]).max() <= 1e-6
+        np.testing.assert_allclose(frame_[list(NUMBERS)].to_numpy(), direct[:, 3:], rtol=1e-6)
+    assert np.abs(direct[:, :3].sum(axis=1) - 1).max() < 1e-12
+
+
+def test_the_numbers_of_a_forecast_agree_with_each_other():
+    features = np.random.default_rng(1).normal(size=(500, 5)).astype(np.float32) * 4
+    numbers = dict(zip(NUMBERS, predict(packed(), features)[:, 3:].T, strict=True))
+    assert ((numbers["p_buy"] > 0) & (numbers["p_buy"] < 1)).all()
+    assert (numbers["expected_orders"] >= numbers["p_buy"]).all()  # whoever orders places one order at least
+    assert (numbers["expected_spend_cents"] >= 0).all()
+    low, median, high = (numbers[f"spend_cents_{name}"] for name in ("low", "median", "high"))
+    assert (low <= median).all() and (median <= high).all()
+    # Where no order is likelier than the share below a bound, the bound is nothing.
+    for bound, share in ((low, 0.1), (median, 0.5), (high, 0.9)):
+        assert (bound[1 - numbers["p_buy"] > share + 1e-6] == 0).all()
 
 
 ALONE_AND_TOGETHER = """
@@ -160,7 +189,9 @@ def test_weekly_history_counts_each_day_in_one_week_and_each_member_in_one_level
 
 def test_a_probability_mass_never_exceeds_one(spark: SparkSession):
     third = [1 / 3 + 1e-16, 1 / 3, 1 / 3]
-    frame = spark.createDataFrame(
-        [("a", DAY, -1, third)], "member_id string, as_of_date date, level_now int, p_level array<double>"
+    frame = (
+        predicted(spark)
+        .limit(1)
+        .withColumns({"level_now": F.lit(-1), "p_level": F.array(*[F.lit(share) for share in third])})
     )
     assert build_scores(frame, "m1").select(F.max("p_up")).collect()[0][0] <= 1.0

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from memberlevel_spark.config.training import TrainingConfig
-from memberlevel_spark.models.networks import ModelSpec
+from memberlevel_spark.config.training import TaskWeights, TrainingConfig
+from memberlevel_spark.models.spec import ModelSpec
 from memberlevel_spark.training.artefacts import ARTEFACTS
 from memberlevel_spark.training.job import TrainingJob
 
@@ -21,6 +21,8 @@ def examples_table(first_key: int, num_rows: int, *, num_features: int = NUM_FEA
     """Rows that a linear rule separates: the first two features give the level. Keys count up from first_key."""
     features = np.random.default_rng(first_key).normal(size=(num_rows, num_features)).astype(np.float32)
     level = np.digitize(features[:, 0] + features[:, 1 % num_features], [-0.7, 0.7]).astype(np.int32)
+    orders = np.random.default_rng(first_key + 1).poisson(1 + level)
+    outcomes = np.stack([orders, orders * (500 + 100 * level)], axis=1).astype(np.float32)
     offsets = pa.array(np.arange(num_rows + 1, dtype=np.int32) * num_features)
     lists = pa.ListArray.from_arrays(offsets, pa.array(features.ravel()))
     return pa.table(
@@ -30,6 +32,7 @@ def examples_table(first_key: int, num_rows: int, *, num_features: int = NUM_FEA
             "features": lists.cast(pa.list_(pa.field("element", pa.float32()))),
             "level_now": np.minimum(level, NUM_LEVELS - 1),
             "target_level": level,
+            "outcomes": pa.array(list(outcomes), type=pa.list_(pa.field("element", pa.float32()))),
             "spend_28d_cents": pa.array([None] * num_rows, type=pa.int64()),
             "row_key": np.arange(first_key, first_key + num_rows, dtype=np.int64),
         }
@@ -82,6 +85,8 @@ PLAIN = TrainingConfig(
     max_epochs=3,
     patience_epochs=10,
     checkpoint_every_steps=0,
+    task_weights=TaskWeights(orders=0.1, spend=0.3),
+    focal_gamma=0.0,
     learning_rate=0.02,
     schedule="cosine",
     warmup_share=0.1,

@@ -85,18 +85,14 @@ def test_the_values_of_a_row_stay_together_and_have_the_promised_types(tmp_path:
     table = examples_table(100, 40)
     (loader,) = loaders((write_table(table, tmp_path, part=0, row_group_rows=7),))
     batch = next(loader.epoch(0))
-    assert [tensor.dtype for tensor in batch[:5]] == [
-        torch.float32,
-        torch.int64,
-        torch.int64,
-        torch.float32,
-        torch.int64,
-    ]
+    decimal, whole = torch.float32, torch.int64
+    assert [tensor.dtype for tensor in batch[:-1]] == [decimal, whole, whole, decimal, decimal, whole]
     written = {row["row_key"]: row for row in table.to_pylist()}
-    for features, now, target, _, key in zip(*batch[:5], strict=True):
+    for features, now, target, outcomes, _, key in zip(*batch[:-1], strict=True):
         row = written[int(key)]
         assert features.tolist() == row["features"]
         assert (int(now), int(target)) == (row["level_now"], row["target_level"])
+        assert outcomes.tolist() == row["outcomes"]
 
 
 def test_padding_comes_after_the_rows_of_its_lane_and_is_all_zero(tmp_path: Path) -> None:

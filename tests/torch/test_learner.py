@@ -12,7 +12,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_m
 
 from memberlevel_spark.errors import ConfigError
 from memberlevel_spark.models.lane_dropout import LaneDropout, LaneRandom, give_random
-from memberlevel_spark.models.networks import ModelSpec
+from memberlevel_spark.models.spec import ModelSpec
+from memberlevel_spark.training.artefacts import load_network
 from memberlevel_spark.training.averaging import AveragedNetwork
 from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.launch import run_training
@@ -80,8 +81,6 @@ def test_gradients_of_two_half_batches_make_the_step_of_a_whole_one(tmp_path: Pa
 
 
 def norm_of_weights(plain: TrainingJob) -> float:
-    from memberlevel_spark.training.artefacts import load_network
-
     run_training(plain)
     return sum(float(weight.detach().abs().sum()) for weight in load_network(Path(plain.run_dir)).parameters())
 
@@ -95,8 +94,23 @@ def test_l1_makes_weights_small(tmp_path: Path) -> None:
 def test_it_is_learned_in_other_ways_too(tmp_path: Path, settings: dict[str, object]) -> None:
     run = run_training(small_job(tmp_path, max_epochs=15, **settings))
     assert run.best.validation_accuracy > 0.9
-    if settings.get("average") == "none":
-        assert run.points[0].validation_log_loss < 1.0
+
+
+def test_without_an_average_the_first_epoch_shows_at_once(tmp_path: Path) -> None:
+    first = {}
+    for average in ("none", "ema"):
+        plain = small_job(tmp_path / average, max_epochs=1, average=average, ema_decay=0.99)
+        first[average] = run_training(plain).points[0].validation_log_loss
+    assert first["none"] < first["ema"] - 0.01
+
+
+def test_weights_of_the_tasks_may_be_learned_and_sure_rows_count_less(tmp_path: Path) -> None:
+    plain = small_job(tmp_path, max_epochs=15)
+    for number, settings in enumerate(({"task_weights": None}, {"focal_gamma": 1.0})):
+        run = run_training(changed(plain, run_dir=str(tmp_path / f"run-{number}"), **settings))
+        assert run.best.validation_accuracy > 0.9
+        scale_T = load_network(run.run_dir).log_scale_T
+        assert bool(scale_T.abs().min() > 0.01) == ("task_weights" in settings)
 
 
 def test_a_dropped_tail_counts_only_the_rows_it_saw(tmp_path: Path) -> None:

@@ -8,62 +8,106 @@ import pytest
 import torch
 from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, log_loss
+from sklearn.metrics import log_loss
+from torch.nn import functional
 
 from memberlevel_spark.errors import ConfigError
-from memberlevel_spark.models.losses import correct_sum, cross_entropy_B, cross_entropy_sum
-from memberlevel_spark.models.networks import LinearLevel, ModelSpec, build_network
+from memberlevel_spark.models.level_heads import NormalLevels
+from memberlevel_spark.models.losses import cross_entropy_B, level_loss_B, outcome_losses_B2, weighed_B
+from memberlevel_spark.models.networks import build_network
 from memberlevel_spark.models.normal import log_normal_cdf
+from memberlevel_spark.models.spec import BODIES, HEADS, LINEAR, ModelSpec
 
 pytestmark = pytest.mark.torch
 
-NAMES = ("mlp", "logistic", "linear")
+# 2 measures x 3 weeks are the last features before the 4 levels; then two metrics' needs of 3 levels each.
+WEEKLY, METRICS, NUM_ENCODED = (2, 3), ("spend_cents", "points"), 12
+KINDS = [(name, "softmax") for name in LINEAR] + [(name, head) for name in BODIES for head in HEADS]
+
+
+def spec_of(name: str, head: str = "gate", **changes: object) -> ModelSpec:
+    values = {"level_head": head, "metrics": METRICS, "weekly": WEEKLY, "hidden": (16, 8), **changes}
+    return ModelSpec(name, NUM_ENCODED + 6, 4, **values)  # type: ignore[arg-type]
+
+
+def member_rows(num_rows: int = 64) -> torch.Tensor:
+    """Encoded features, and needs that rise from level to level: of spend in one row, of points in the next."""
+    needs = torch.tensor([[0.0, 3_000.0, 60_000.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 500.0, 9_000.0]])
+    return torch.cat([random_rows(num_rows, NUM_ENCODED), needs.repeat(num_rows, 1)[:num_rows]], dim=1)
 
 
 def random_rows(num_rows: int = 64, num_features: int = 5) -> torch.Tensor:
     return torch.randn(num_rows, num_features, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_network_gives_one_score_per_level_and_a_gradient_for_every_weight(name: str) -> None:
-    network = build_network(ModelSpec(name, 5, 4))
-    scores_BK = network(random_rows())
-    assert scores_BK.shape == (64, 4)
-    cross_entropy_sum(scores_BK, torch.arange(64) % 4, torch.ones(64)).backward()
-    for parameter in network.parameters():
-        assert parameter.grad is not None
-        assert torch.isfinite(parameter.grad).all()
-        assert parameter.grad.abs().sum() > 0
+@pytest.mark.parametrize(("name", "head"), KINDS)
+def test_every_network_forecasts_levels_orders_and_spend_with_a_gradient_for_every_weight(name: str, head: str) -> None:
+    network = build_network(spec_of(name, head))
+    outlook = network(member_rows())
+    assert outlook.log_p_level_BK.shape == (64, 4)
+    torch.testing.assert_close(outlook.log_p_level_BK.exp().sum(dim=1), torch.ones(64), atol=1e-5, rtol=0)
+    target_B, outcomes_B2 = torch.arange(64) % 4, torch.tensor([[0.0, 0.0], [3.0, 4_500.0]]).repeat(32, 1)
+    losses = [cross_entropy_B(outlook.log_p_level_BK, target_B)[:, None], outcome_losses_B2(outlook, outcomes_B2)]
+    weighed_B(torch.cat(losses, dim=1), outlook.log_scale_T).sum().backward()
+    for name_of, parameter in network.named_parameters():
+        assert parameter.grad is not None, name_of
+        assert torch.isfinite(parameter.grad).all(), name_of
+        assert parameter.grad.abs().sum() > 0, name_of
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_row_is_scored_the_same_alone_and_in_a_batch(name: str) -> None:
-    network = build_network(ModelSpec(name, 5, 4)).eval()
-    rows = random_rows()
-    torch.testing.assert_close(network(rows)[7:8], network(rows[7:8]))
+@pytest.mark.parametrize(("name", "head"), KINDS)
+def test_a_row_is_forecast_the_same_alone_and_in_a_batch(name: str, head: str) -> None:
+    network, rows = build_network(spec_of(name, head)).eval(), member_rows()
+    whole, alone = network(rows), network(rows[7:8])
+    torch.testing.assert_close(whole.log_p_level_BK[7:8], alone.log_p_level_BK)
+    torch.testing.assert_close(whole.spend.mean()[7:8], alone.spend.mean())
 
 
-def test_the_mlp_without_hidden_layers_is_a_linear_map_of_two_paths() -> None:
-    network = build_network(ModelSpec("mlp", 5, 4, hidden=()))
-    weights = dict(network.named_parameters())
-    rows = random_rows()
-    expected = rows @ (weights["head.weight"] + weights["skip.weight"]).T + weights["head.bias"]
-    torch.testing.assert_close(network(rows), expected)
+@pytest.mark.parametrize("name", BODIES)
+def test_a_sequence_is_read_beside_the_features_in_the_order_of_its_weeks(name: str) -> None:
+    network, rows = build_network(spec_of(name)).eval(), member_rows(1)
+    weekly = slice(NUM_ENCODED - 4 - 6, NUM_ENCODED - 4)
+    other = rows.clone()
+    other[:, weekly] = rows[:, weekly].view(2, 3).flip(1).reshape(-1)
+    changed = (network.body(rows[:, :NUM_ENCODED]) - network.body(other[:, :NUM_ENCODED])).abs()
+    assert changed[:, NUM_ENCODED:].sum() > 0
+    if network.body.sequence is not None:
+        oldest_first = network.body._oldest_first(rows[:, :NUM_ENCODED])
+        assert oldest_first[0, -1].tolist() == rows[0, weekly][[0, 3]].tolist()  # the newest week of both measures
+        difference = network.body.sequence(oldest_first) - network.body.sequence(oldest_first.flip(1))
+        assert difference.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_needs_count_by_the_rules_only(name: str) -> None:
+    """The body never sees them: two members who differ in what they need differ in their levels alone."""
+    network, rows = build_network(spec_of(name, "rules")).eval(), member_rows(1)
+    easier = rows.clone()
+    easier[:, NUM_ENCODED + 1] = 1.0
+    before, after = network(rows), network(easier)
+    torch.testing.assert_close(before.spend.mean(), after.spend.mean(), rtol=0, atol=0)
+    assert not torch.equal(before.log_p_level_BK, after.log_p_level_BK)
+
+
+def test_the_mlp_without_hidden_layers_is_linear() -> None:
+    network = build_network(spec_of("mlp", "softmax", hidden=()))
+    rows = member_rows()
+    expected = functional.log_softmax(network.levels.scores(rows[:, :NUM_ENCODED]), dim=1)
+    torch.testing.assert_close(network(rows).log_p_level_BK, expected)
 
 
 def test_dropout_acts_in_training_only() -> None:
     network = build_network(ModelSpec("mlp", 5, 4, dropout=0.5))
     rows = random_rows()
-    assert not torch.equal(network(rows), network(rows))
+    assert not torch.equal(network(rows).log_p_level_BK, network(rows).log_p_level_BK)
     network.eval()
-    assert torch.equal(network(rows), network(rows))
+    assert torch.equal(network(rows).log_p_level_BK, network(rows).log_p_level_BK)
 
 
 @pytest.mark.parametrize("num_levels", [2, 3, 7])
 @pytest.mark.parametrize("sigma", [0.05, 1.0, 20.0])
 def test_the_linear_model_gives_the_probabilities_of_a_discretised_normal(num_levels: int, sigma: float) -> None:
-    network = build_network(ModelSpec("linear", 5, num_levels)).double()
-    assert isinstance(network, LinearLevel)
+    network = NormalLevels(5, num_levels).double()
     network.log_sigma.data.fill_(math.log(sigma))
     rows = random_rows().double() * 3
     mu = network.mu(rows).detach().numpy()
@@ -72,20 +116,17 @@ def test_the_linear_model_gives_the_probabilities_of_a_discretised_normal(num_le
     found = network(rows).detach().exp().numpy()
     np.testing.assert_allclose(found, expected, atol=1e-12)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-12)
-    # The softmax of log-probabilities is the probabilities: callers need not know which network it is.
-    np.testing.assert_allclose(torch.softmax(network(rows), dim=1).detach().numpy(), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("log_sigma", [-10.0, -3.0, 0.0, 10.0])
 def test_the_linear_model_stays_finite_with_gradients_far_from_every_level(log_sigma: float) -> None:
-    network = build_network(ModelSpec("linear", 5, 4))
-    assert isinstance(network, LinearLevel)
+    network = NormalLevels(5, 4)
     network.log_sigma.data.fill_(log_sigma)
     rows = random_rows() * torch.logspace(-2, 4, 64)[:, None]
     scores_BK = network(rows)
     assert torch.isfinite(scores_BK).all()
     torch.testing.assert_close(scores_BK.exp().sum(dim=1), torch.ones(64), atol=1e-6, rtol=0)
-    cross_entropy_sum(scores_BK, torch.arange(64) % 4, torch.ones(64)).backward()
+    cross_entropy_B(scores_BK, torch.arange(64) % 4).sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters() if parameter.grad is not None)
 
 
@@ -102,25 +143,33 @@ def test_the_logarithm_of_the_normal_and_its_slope_hold_in_both_tails() -> None:
     assert z.grad[0].item() == pytest.approx(1e5, rel=1e-5)
 
 
-def test_losses_agree_with_scikit_learn_and_weigh_rows() -> None:
+def test_the_level_losses_agree_with_scikit_learn() -> None:
     scores_BK, target_B = random_rows(50, 4) * 2, torch.arange(50) % 4
-    weight_B = torch.linspace(0, 2, 50)
-    p = torch.softmax(scores_BK.double(), dim=1).numpy()
-    expected = log_loss(target_B.numpy(), p, sample_weight=weight_B.numpy(), normalize=False, labels=range(4))
-    assert cross_entropy_sum(scores_BK, target_B, weight_B).item() == pytest.approx(expected, rel=1e-6)
-    hits = accuracy_score(target_B.numpy(), p.argmax(axis=1), sample_weight=weight_B.numpy(), normalize=False)
-    assert correct_sum(scores_BK, target_B, weight_B).item() == pytest.approx(hits, rel=1e-6)
-    np.testing.assert_allclose(cross_entropy_B(scores_BK, target_B).numpy(), -np.log(p[range(50), target_B]), rtol=1e-5)
+    log_p_BK = functional.log_softmax(scores_BK, dim=1)
+    p = log_p_BK.exp().double().numpy()
+    expected = log_loss(target_B.numpy(), p / p.sum(axis=1, keepdims=True), normalize=False, labels=range(4))
+    plain_B = level_loss_B(log_p_BK, target_B, kind="likelihood", focal_gamma=0.0)
+    assert plain_B.sum().item() == pytest.approx(expected, rel=1e-6)
+    focal_B = level_loss_B(log_p_BK, target_B, kind="likelihood", focal_gamma=2.0)
+    np.testing.assert_allclose(focal_B.numpy(), plain_B.numpy() * (1 - p[range(50), target_B]) ** 2, rtol=1e-5)
 
 
-def test_a_row_of_weight_0_adds_nothing_to_loss_and_gradient() -> None:
-    scores = random_rows(3, 4).requires_grad_()
-    loss = cross_entropy_sum(scores, torch.tensor([0, 1, 2]), torch.tensor([1.0, 0.0, 1.0]))
-    alone = cross_entropy_sum(scores[[0, 2]], torch.tensor([0, 2]), torch.ones(2))
-    assert loss.item() == pytest.approx(alone.item())
-    loss.backward()
-    assert scores.grad is not None
-    assert scores.grad[1].tolist() == [0, 0, 0, 0]
+def test_the_hinge_loss_is_the_mean_margin_that_other_levels_violate() -> None:
+    scores_BK, target_B = random_rows(50, 4) * 2, torch.arange(50) % 4
+    own_B1 = scores_BK.gather(1, target_B[:, None])
+    violated_BK = (1 - own_B1 + scores_BK).clamp(min=0)
+    expected_B = (violated_BK.sum(dim=1) - 1) / 4  # its own level violates by 1
+    found_B = level_loss_B(functional.log_softmax(scores_BK, dim=1), target_B, kind="hinge", focal_gamma=0.0)
+    torch.testing.assert_close(found_B, expected_B)
+
+
+def test_learned_weights_balance_the_tasks_at_the_log_of_their_losses() -> None:
+    losses_BT = torch.tensor([[0.5, 2.0, 8.0]])
+    scale_T = losses_BT[0].log().requires_grad_()
+    weighed_B(losses_BT, scale_T).sum().backward()
+    assert scale_T.grad is not None
+    torch.testing.assert_close(scale_T.grad, torch.zeros(3))
+    assert weighed_B(losses_BT, scale_T).item() == pytest.approx(3 + math.log(8.0))
 
 
 def test_the_logistic_network_fitted_to_the_end_is_scikit_learns_regression() -> None:
@@ -128,28 +177,28 @@ def test_the_logistic_network_fitted_to_the_end_is_scikit_learns_regression() ->
     target = torch.bucketize(rows[:, 0] + torch.sin(5 * rows[:, 1]), torch.tensor([-0.5, 0.5], dtype=torch.float64))
     network = build_network(ModelSpec("logistic", 3, 3)).double()
     optimizer = torch.optim.LBFGS(
-        network.parameters(), max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe"
+        network.levels.parameters(), max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe"
     )
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = cross_entropy_sum(network(rows), target, torch.ones(300))
+        loss = cross_entropy_B(network(rows).log_p_level_BK, target).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimizer.step(closure)  # type: ignore[arg-type]
     reference = LogisticRegression(C=1e9, max_iter=5000, tol=1e-10).fit(rows.numpy(), target.numpy())
-    p = torch.softmax(network(rows), dim=1).detach().numpy()
+    p = network(rows).log_p_level_BK.exp().detach().numpy()
     np.testing.assert_allclose(p, reference.predict_proba(rows.numpy()), atol=1e-4)
 
 
 def test_a_spec_survives_json() -> None:
-    spec = ModelSpec("mlp", 10, 3, hidden=(8, 4), dropout=0.1)
+    spec = spec_of("gru", "rules", every_metric=False)
     assert ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
 def test_an_unknown_model_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ConfigError, match=r"unknown model: 'logstic'\. Use one of mlp, .*; nearest: logistic\."):
+    with pytest.raises(ConfigError, match=r"unknown model: 'logstic'\. Use one of linear, .*; nearest: logistic\."):
         ModelSpec("logstic", 5, 4)
 
 
@@ -164,5 +213,14 @@ def test_impossible_sizes_are_refused(values: dict[str, object]) -> None:
 
 
 def test_a_spec_with_other_keys_is_refused() -> None:
-    with pytest.raises(ConfigError, match="model spec has other keys than expected: dropout, width"):
+    with pytest.raises(ConfigError, match="model spec has other keys than expected: dropout, every_metric,"):
         ModelSpec.from_dict({"name": "mlp", "num_features": 5, "num_levels": 4, "hidden": [], "width": 3})
+
+
+def test_heads_by_rules_need_metrics_and_sequences_need_weeks() -> None:
+    with pytest.raises(ConfigError, match=r"the level head gate needs metrics: .*Give the metrics"):
+        ModelSpec("mlp", 5, 4, level_head="gate")
+    with pytest.raises(ConfigError, match=r"lstm reads weekly tiles, and there are none: .*Use mlp"):
+        ModelSpec("lstm", 5, 4)
+    with pytest.raises(ConfigError, match=r"unknown level head: 'gates'\. .*nearest: gate\."):
+        ModelSpec("mlp", 5, 4, level_head="gates")

@@ -124,4 +124,13 @@ def test_a_member_becomes_inactive_in_twice_the_horizon_unless_told():
 def test_split_dates_of_complete_journey():
     timeline = load_config(JOURNEY).timeline
     assert len(timeline.split.train) == 28
-    assert [str(day) for day in timeline.as_of_dates[-4:]] == ["2017-10-08", "2017-11-05", "2017-12-03", "2017-12-31"]
+    # Late dates are known by the test date and learned from in the end; validation is one of the weeks between.
+    assert [str(day) for day in timeline.split.late] == ["2017-10-15", "2017-10-22", "2017-10-29"]
+    assert [str(day) for day in timeline.as_of_dates[-4:]] == ["2017-10-29", "2017-11-05", "2017-12-03", "2017-12-31"]
+    timeline.split.require_embargo(timeline.label)
+
+
+def test_without_refit_nothing_is_learned_after_the_last_training_date():
+    timeline = load_config(JOURNEY, ["timeline.train.refit=false"]).timeline
+    assert timeline.split.late == ()
+    assert str(timeline.as_of_dates[-4]) == "2017-10-08"

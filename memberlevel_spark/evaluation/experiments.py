@@ -1,0 +1,210 @@
+"""The job experiments: the configured model, variants of it and its rivals, over several test dates and seeds.
+
+In: features and labels, made for the dates that lack them. Out: ``backtest_examples`` (a split is an as-of date here),
+``experiments.json`` with every number, ``experiments.md`` with the tables.
+
+Nothing is chosen here: the model and its epochs are those of the configuration, and each test date is forecast by what
+was trained on dates whose labels were known by then. The encoder is fitted once, on the earliest of these trainings.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import functions as F
+
+from memberlevel_spark.config import Config
+from memberlevel_spark.evaluation.backtest import Judged, Origin, paired_differences, rolling_origins
+from memberlevel_spark.evaluation.comparison import Result, comparison_page
+from memberlevel_spark.evaluation.forecasts import Actuals, Forecast, judge
+from memberlevel_spark.evaluation.rivals import rival_forecasts, rows_of, tree_forecast
+from memberlevel_spark.evaluation.run_rate import RunRate
+from memberlevel_spark.evaluation.trials import Trial, run_trials
+from memberlevel_spark.examples.build import build_examples, join_features, join_outcomes
+from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.examples.stage import fit_encoder, run_labels
+from memberlevel_spark.features.stage import run_features
+from memberlevel_spark.ingest.money import shop_digits
+from memberlevel_spark.run import RowCounts, Run, StageResult
+from memberlevel_spark.schemas import EXAMPLES
+from memberlevel_spark.scoring.apply import feature_matrix
+from memberlevel_spark.training.job import TrainingJob
+from memberlevel_spark.training.stage import training_job
+
+DEFAULT = "model"
+IDENTITY = ("member_id", "level_now", "target_level")
+BACKTEST_EXAMPLES = replace(EXAMPLES, name="backtest_examples")
+log = logging.getLogger("memberlevel_spark")
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What all experiments of a run share: rows of every as-of date, and what reads them."""
+
+    encoder: Encoder
+    version: int
+    rows: Mapping[date, pa.Table]  # in the order of row_key
+    files: Mapping[date, tuple[str, ...]]
+    unit: float  # minor units in a whole one
+
+
+def run_experiments(run: Run) -> StageResult:
+    """Train, forecast, judge, and write the tables."""
+    settings, timeline = run.config.experiments, run.config.timeline
+    origins = rolling_origins(
+        timeline.test,
+        timeline.train.first,
+        every_days=settings.every_days,
+        num_tests=settings.num_tests,
+        label=timeline.label,
+    )
+    shop = _prepared(run, origins)
+    results = [*_rivals(run, shop, origins), *_networks(run, shop, origins)]
+    differences = _differences(run, shop, origins, results)
+    record = {
+        "test_dates": [str(origin.test) for origin in origins],
+        "results": [
+            {"test": str(each.test), "forecaster": each.name, "seed": each.seed, **each.metrics} for each in results
+        ],
+        "differences": differences,
+    }
+    (run.shop_dir / "experiments.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    page = run.shop_dir / "experiments.md"
+    page.write_text(comparison_page(results, differences), encoding="utf-8")
+    counts = RowCounts(len(results), len(results))
+    note = f"{len(origins)} test dates, {len(settings.seeds)} seeds, tables in {page}"
+    return StageResult(counts, {BACKTEST_EXAMPLES.name: shop.version}, {}, note)
+
+
+def _prepared(run: Run, origins: tuple[Origin, ...]) -> Shop:
+    """Features and labels of all dates, encoded; the encoder knows the earliest test date's training dates only."""
+    dates = sorted({day for origin in origins for day in (*origin.train, origin.test)})
+    _add_missing(run, dates)
+    features, sequences, labels = (
+        run.tables.read(name) for name in ("member_features", "member_sequences", "member_labels")
+    )
+    labelled = join_outcomes(
+        join_features(features, sequences), labels.where(F.col("as_of_date").isin(dates)), split=F.col("as_of_date")
+    )
+    encoder = fit_encoder(run, labelled.where(F.col("as_of_date").isin(list(origins[0].train))))
+    examples = build_examples(labelled, encoder, files_per_split=run.config.training.lanes)
+    commit = run.tables.replace(BACKTEST_EXAMPLES, examples)
+    written = run.tables.read(BACKTEST_EXAMPLES.name, commit.version).orderBy("as_of_date", "row_key").toArrow()
+    rows = {day: written.filter(pc.equal(written.column("as_of_date"), day)) for day in dates}
+    paths = run.tables.live_files(BACKTEST_EXAMPLES.name, commit.version)
+    files = {day: tuple(path for path in paths if f"/split={day}/" in path) for day in dates}
+    return Shop(encoder, commit.version, rows, files, 10.0 ** shop_digits(run.config.money))
+
+
+def _add_missing(run: Run, dates: list[date]) -> None:
+    for table, stage in (("member_features", run_features), ("member_labels", run_labels)):
+        known = {row[0] for row in run.tables.read(table).select("as_of_date").distinct().collect()}
+        missing = tuple(day for day in dates if day not in known)
+        if missing:
+            log.info("experiments: %s of %d more as-of dates", table, len(missing))
+            stage(replace(run, as_of_dates=missing))
+
+
+def _networks(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]:
+    """The configured model on every test date, variants on some; every seed of each."""
+    settings, folder = run.config.experiments, run.shop_dir / "runs" / "experiments"
+    folder.mkdir(parents=True, exist_ok=True)
+    some = set(origins[:: -settings.variants_every])
+    asked: list[tuple[str, dict[str, Any], Origin]] = [(DEFAULT, {}, origin) for origin in origins]
+    asked += [
+        (name, variant.model_dump(exclude_none=True), origin)
+        for name, variant in settings.variants.items()
+        for origin in origins
+        if origin in some
+    ]
+    files = {origin.test: folder / f"features-{origin.test}.npy" for origin in origins}
+    for day, file in files.items():
+        np.save(file, rows_of(shop.rows[day]).features_NE)
+    named = [(name, changes, origin, seed) for name, changes, origin in asked for seed in settings.seeds]
+    trials = []
+    for name, changes, origin, seed in named:
+        changed = run.config.model_copy(update={"model": run.config.model.model_copy(update=changes)})
+        job = _trial_job(changed, shop, origin, folder / f"{name}-{origin.test}-{seed}")
+        trials.append(Trial(replace(job, seed=seed), files[origin.test]))
+    results = []
+    for (name, _, origin, seed), forecast_NP in zip(named, run_trials(trials, settings.processes), strict=True):
+        results.append(_judged(shop, origin.test, name, seed, Forecast.of_array(forecast_NP, shop.encoder.num_levels)))
+    shutil.rmtree(folder)
+    return results
+
+
+def _trial_job(config: Config, shop: Shop, origin: Origin, folder: Path) -> TrainingJob:
+    """All epochs on every training date; the last of them stands in for the validation that nothing depends on."""
+    job = training_job(
+        config,
+        folder.absolute(),
+        shop.encoder,
+        train_files=tuple(path for day in origin.train for path in shop.files[day]),
+        validation_files=shop.files[origin.train[-1]],
+    )
+    return replace(
+        job,
+        training=job.training.model_copy(update={"how": "inline", "num_processes": 1}),
+        keep="last",
+    )
+
+
+def _rivals(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]:
+    config, results = run.config, []
+    run_rate = RunRate(
+        shop.encoder, config.features.windows_days, config.timeline.label.reach_days, config.levels.reach == "all"
+    )
+    for origin in origins:
+        train = rows_of(pa.concat_tables(shop.rows[day] for day in origin.train))
+        test = rows_of(shop.rows[origin.test])
+        for seed in config.experiments.seeds:
+            # Only the trees draw lots; the others are the same with every seed.
+            make = rival_forecasts if seed == config.experiments.seeds[0] else tree_forecast
+            forecasts = make(train, test, run_rate, seed=seed)
+            results += [_judged(shop, origin.test, name, seed, forecast) for name, forecast in forecasts.items()]
+    return results
+
+
+def _judged(shop: Shop, day: date, name: str, seed: int, forecast: Forecast) -> Result:
+    rows = shop.rows[day]
+    orders_N, spend_N = feature_matrix(rows.column("outcomes").combine_chunks()).astype(np.float64).T
+    assert forecast.p_level_NK is not None
+    target_N, now_N = (rows.column(name).to_numpy() for name in ("target_level", "level_now"))
+    actuals = Actuals(target_N, now_N, orders_N, spend_N / shop.unit)
+    result = Result(day, name, seed, judge(actuals, forecast.in_units(shop.unit)), forecast.p_level_NK)
+    log.info("experiments: as of %s, %s, seed %d: %s", day, name, seed, _shown(result))
+    return result
+
+
+def _differences(
+    run: Run, shop: Shop, origins: tuple[Origin, ...], results: list[Result]
+) -> dict[str, list[dict[str, Any]]]:
+    """The model less each other forecaster, on the test dates that both were asked for."""
+    settings, found = run.config.experiments, {}
+    for name in dict.fromkeys(result.name for result in results if result.name != DEFAULT):
+        dates = []
+        for origin in origins:
+            by_name = {
+                each: [r.p_level_NK for r in results if (r.test, r.name) == (origin.test, each)]
+                for each in (DEFAULT, name)
+            }
+            if by_name[name]:
+                rows = shop.rows[origin.test]
+                member_N, now_N, target_N = (rows.column(name).to_numpy() for name in IDENTITY)
+                dates.append(Judged(member_N.astype(str), now_N, target_N, by_name))
+        told = paired_differences(dates, (DEFAULT, name), num_resamples=settings.num_resamples, seed=run.config.seed)
+        found[name] = [vars(difference) for difference in told]
+    return found
+
+
+def _shown(result: Result) -> str:
+    names = ("log_loss", "accuracy", "upgrade_auc")
+    return ", ".join(f"{name} {result.metrics[name]:.4f}" for name in names if result.metrics.get(name) is not None)

@@ -1,0 +1,75 @@
+"""What happened to members beside what was forecast for them, and the judgement; no Spark.
+
+Shape legend: N members, K levels.
+"""
+
+from dataclasses import dataclass, replace
+
+from memberlevel_spark.evaluation.inputs import FloatArray, IntArray
+from memberlevel_spark.evaluation.metrics import level_metrics
+from memberlevel_spark.evaluation.outcomes import churn_metrics, coverage, order_metrics, spend_metrics
+from memberlevel_spark.scoring.predictor import NUMBERS
+
+
+@dataclass(frozen=True)
+class Actuals:
+    """What happened, one row per member; spend in the unit that errors are wanted in."""
+
+    target_N: IntArray
+    level_now_N: IntArray
+    orders_N: FloatArray
+    spend_N: FloatArray
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What was said of the same members; None is what a forecaster does not speak of."""
+
+    p_level_NK: FloatArray | None = None
+    p_churn_N: FloatArray | None = None
+    orders_N: FloatArray | None = None
+    spend_N: FloatArray | None = None
+    spend_low_N: FloatArray | None = None
+    spend_median_N: FloatArray | None = None
+    spend_high_N: FloatArray | None = None
+
+    @classmethod
+    def of_array(cls, forecast_NP: FloatArray, num_levels: int) -> "Forecast":
+        """From the predictor's array: P(level = k), then its ``NUMBERS``."""
+        numbers = dict(zip(NUMBERS, forecast_NP[:, num_levels:].T, strict=True))
+        return cls(
+            p_level_NK=forecast_NP[:, :num_levels],
+            p_churn_N=1 - numbers["p_buy"],
+            orders_N=numbers["expected_orders"],
+            spend_N=numbers["expected_spend_cents"],
+            spend_low_N=numbers["spend_cents_low"],
+            spend_median_N=numbers["spend_cents_median"],
+            spend_high_N=numbers["spend_cents_high"],
+        )
+
+    def in_units(self, unit: float) -> "Forecast":
+        """The same with spend in units of ``unit``."""
+        names = ("spend_N", "spend_low_N", "spend_median_N", "spend_high_N")
+        amounts = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: value / unit for name, value in amounts.items() if value is not None})
+
+    def with_levels(self, p_level_NK: FloatArray) -> "Forecast":
+        """The same forecast, and of levels too."""
+        return replace(self, p_level_NK=p_level_NK)
+
+
+def judge(actuals: Actuals, forecast: Forecast) -> dict[str, float | None]:
+    """Return every metric of what the forecaster speaks of: level, churn, orders, spend."""
+    found: dict[str, float | None] = {}
+    if forecast.p_level_NK is not None:
+        found |= level_metrics(actuals.target_N, actuals.level_now_N, forecast.p_level_NK)
+    if forecast.p_churn_N is not None:
+        found |= churn_metrics(actuals.orders_N == 0, forecast.p_churn_N)
+    if forecast.orders_N is not None:
+        found |= order_metrics(actuals.orders_N, forecast.orders_N)
+    if forecast.spend_N is not None:
+        median_N = forecast.spend_N if forecast.spend_median_N is None else forecast.spend_median_N
+        found |= spend_metrics(actuals.spend_N, forecast.spend_N, median_N)
+    if forecast.spend_low_N is not None and forecast.spend_high_N is not None:
+        found["spend_coverage_80"] = coverage(actuals.spend_N, forecast.spend_low_N, forecast.spend_high_N)
+    return found

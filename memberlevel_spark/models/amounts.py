@@ -1,0 +1,107 @@
+"""What a member will earn, as a distribution over whole numbers: no order at all, or a mixture of log-logistics.
+
+An amount (cents, points, items) is 0 without an order. With one, Y = log(1 + amount) is a mixture of logistic
+distributions, cut into whole numbers: amount n is Y between log(n + ½) and log(n + 1½), 0 is everything below.
+
+Shape legend: B rows, M parts of the mixture, K thresholds.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# A part's scale in log space. The mean is finite below 1; half of it lets a part reach over a factor of a hundred.
+SMALLEST_SCALE, LARGEST_SCALE = 0.02, 0.5
+NUM_PARTS = 3
+# Where the parts begin, in log(1 + amount): tens, hundreds and thousands of currency units in cents.
+_FIRST_LOCATIONS = (7.0, 8.0, 9.0)
+# Halvings of the interval in log space in which a quantile lies: enough for a cent in ten million.
+_HALVINGS = 30
+_LARGEST_LOG = 30.0
+
+
+class Amounts(NamedTuple):
+    """One distribution per row."""
+
+    log_p_some_B: Tensor  # log P(at least one order)
+    log_weight_BM: Tensor  # of the parts, given an order
+    location_BM: Tensor  # in log(1 + amount)
+    scale_BM: Tensor
+
+    @classmethod
+    def of(cls, log_p_some_B: Tensor, raw_BP: Tensor) -> "Amounts":
+        """From 3 M unbounded numbers per row."""
+        weight_BM, location_BM, scale_BM = raw_BP.chunk(3, dim=1)
+        scale_BM = SMALLEST_SCALE + (LARGEST_SCALE - SMALLEST_SCALE) * torch.sigmoid(scale_BM)
+        return cls(log_p_some_B, functional.log_softmax(weight_BM, dim=1), location_BM, scale_BM)
+
+    def log_survival(self, needed_BK: Tensor) -> Tensor:
+        """Return log P(amount ≥ needed) [B, K]; 0 where nothing is needed."""
+        edge_BK = torch.log(needed_BK.clamp(min=0) + 0.5)
+        z_BKM = (self.location_BM[:, None] - edge_BK[:, :, None]) / self.scale_BM[:, None]
+        log_p_BK = torch.logsumexp(functional.logsigmoid(z_BKM) + self.log_weight_BM[:, None], dim=2)
+        return torch.where(needed_BK > 0, log_p_BK + self.log_p_some_B[:, None], torch.zeros_like(log_p_BK))
+
+    def log_likelihood_given_some(self, amount_B: Tensor) -> Tensor:
+        """Return log P(amount | at least one order) [B]; amounts below 0, where refunds prevail, count as 0."""
+        amount_B = amount_B.clamp(min=0)
+        low_BM = (torch.log(amount_B + 0.5)[:, None] - self.location_BM) / self.scale_BM
+        width_BM = torch.log1p(1 / (amount_B + 0.5))[:, None] / self.scale_BM
+        high_BM = low_BM + width_BM
+        # σ(b) − σ(a) = σ(b) σ(−a) (1 − e^−(b − a)), which keeps its digits however close a and b are.
+        between_BM = (
+            functional.logsigmoid(high_BM) + functional.logsigmoid(-low_BM) + torch.log(-torch.expm1(-width_BM))
+        )
+        at_zero_BM = functional.logsigmoid(high_BM)
+        log_p_BM = torch.where((amount_B > 0)[:, None], between_BM, at_zero_BM)
+        return torch.logsumexp(log_p_BM + self.log_weight_BM, dim=1)
+
+    def mean(self) -> Tensor:
+        """Return the expected amount [B], those without an order included: E[max(e^Y − 1, 0)] times P(some).
+
+        E[e^Y] of a logistic Y is e^μ πs / sin πs; what lies below 0 is cut off, which matters for amounts near 1 only.
+        """
+        scale = self.scale_BM * math.pi
+        mean_BM = torch.exp(self.location_BM.clamp(max=_LARGEST_LOG)) * scale / torch.sin(scale) - 1
+        return (mean_BM.clamp(min=0) * self.log_weight_BM.exp()).sum(dim=1) * self.log_p_some_B.exp()
+
+    def quantile(self, share: float) -> Tensor:
+        """Return the amount [B] below or at which ``share`` of the probability lies, 0 where no order is likelier."""
+        target_B = (1 - share) / self.log_p_some_B.exp().clamp(min=1e-12)
+        low_B, high_B = torch.full_like(target_B, -1.0), torch.full_like(target_B, _LARGEST_LOG)
+        for _ in range(_HALVINGS):
+            middle_B = (low_B + high_B) / 2
+            above_BM = torch.sigmoid((self.location_BM - middle_B[:, None]) / self.scale_BM)
+            is_above_B = (above_BM * self.log_weight_BM.exp()).sum(dim=1) > target_B
+            low_B, high_B = torch.where(is_above_B, middle_B, low_B), torch.where(is_above_B, high_B, middle_B)
+        return torch.where(target_B < 1, torch.expm1(high_B).clamp(min=0), torch.zeros_like(high_B))
+
+
+class AmountsHead(nn.Module):
+    """The distribution of an amount, linear in what the body gives."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.raw = nn.Linear(width, 3 * NUM_PARTS)
+        with torch.no_grad():
+            self.raw.bias[NUM_PARTS : 2 * NUM_PARTS] = torch.tensor(_FIRST_LOCATIONS)
+
+    def forward(self, log_p_some_B: Tensor, known_BH: Tensor) -> Amounts:
+        """Return one distribution per row."""
+        return Amounts.of(log_p_some_B, self.raw(known_BH))
+
+
+class EarnedHead(nn.Module):
+    """The distribution of an amount that needs no order, such as points or activities."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.some, self.amount = nn.Linear(width, 1), AmountsHead(width)
+
+    def forward(self, known_BH: Tensor) -> Amounts:
+        """Return one distribution per row."""
+        amounts: Amounts = self.amount(functional.logsigmoid(self.some(known_BH).squeeze(1)), known_BH)
+        return amounts

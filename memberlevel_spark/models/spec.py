@@ -1,0 +1,111 @@
+"""What a network is built from: its kind, its sizes, and where things lie in the array of features.
+
+The array is ``encoded features | needs``. Encoded features end with the weekly tiles (measure by measure, the newest
+week first) and the level held now, one-hot. Needs are what each metric lacks to each level above the lowest on the
+label date, in the metric's own unit: nothing (0) for levels that are reached already.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from typing import Any
+
+from memberlevel_spark.errors import ConfigError, first_five
+
+# Kinds that are linear in the features, and the only head each is known with.
+LINEAR = {"linear": "normal", "logistic": "softmax", "svm": "hinge"}
+BODIES = ("mlp", "cnn", "lstm", "gru", "transformer")
+HEADS = ("rules", "gate", "softmax", "ordinal")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything needed to build a network, as kept beside its weights.
+
+    Args:
+        name: ``linear``, ``logistic`` or ``svm``; or ``mlp``, or one that reads the weekly tiles as a sequence beside
+            the features: ``cnn``, ``lstm``, ``gru`` or ``transformer``.
+        num_features: length of a feature array, needs included.
+        num_levels: number of levels, at least 2.
+        hidden: width of each hidden layer; the linear kinds have none.
+        dropout: share of hidden units dropped in training.
+        level_head: ``rules``, ``gate``, ``softmax`` or ``ordinal``; the linear kinds bring their own.
+        metrics: the metrics whose needs end the array; with none there is no head by rules.
+        every_metric: whether a level asks for all metrics, or for any one of them.
+        weekly: number of measures and of weeks of the weekly tiles.
+
+    Raises:
+        ConfigError: an unknown name or an impossible number.
+    """
+
+    name: str
+    num_features: int
+    num_levels: int
+    hidden: tuple[int, ...] = (128, 128)
+    dropout: float = 0.2
+    level_head: str = "softmax"
+    metrics: tuple[str, ...] = ()
+    every_metric: bool = True
+    weekly: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        _require_known("model", self.name, (*LINEAR, *BODIES))
+        _require_known("level head", self.level_head, HEADS)
+        sizes_fit = self.num_encoded >= 1 and self.num_levels >= 2 and all(width >= 1 for width in self.hidden)
+        if not (sizes_fit and 0 <= self.dropout < 1):
+            raise ConfigError(
+                f"impossible network: {self}. "
+                "Give at least 1 feature, 2 levels, widths of at least 1, dropout in [0, 1)."
+            )
+        if self.by_rules and not self.metrics:
+            raise ConfigError(
+                f"the level head {self.level_head} needs metrics: {self}. Give the metrics of the levels."
+            )
+        if self.name in BODIES[1:] and not 0 < self.num_weekly <= self.num_encoded - self.num_levels:
+            raise ConfigError(f"{self.name} reads weekly tiles, and there are none: {self}. Use mlp, or give them.")
+
+    @property
+    def by_rules(self) -> bool:
+        """Whether the levels follow, wholly or in part, from what members will earn."""
+        return self.name not in LINEAR and self.level_head in ("rules", "gate")
+
+    @property
+    def num_needs(self) -> int:
+        """Numbers at the end of the array that are needs."""
+        return len(self.metrics) * (self.num_levels - 1)
+
+    @property
+    def num_encoded(self) -> int:
+        """Numbers before the needs."""
+        return self.num_features - self.num_needs
+
+    @property
+    def num_weekly(self) -> int:
+        """Numbers of the weekly tiles."""
+        return self.weekly[0] * self.weekly[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelSpec":
+        """Build a spec from ``to_dict``'s result.
+
+        Raises:
+            ConfigError: missing or unknown keys.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(values) != names:
+            raise ConfigError(
+                f"model spec has other keys than expected: {first_five(set(values) ^ names)}. "
+                f"Give exactly {', '.join(sorted(names))}."
+            )
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**plain)
+
+
+def _require_known(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        nearest = get_close_matches(name, known, n=1, cutoff=0.0)
+        raise ConfigError(f"unknown {what}: {name!r}. Use one of {', '.join(known)}; nearest: {nearest[0]}.")
