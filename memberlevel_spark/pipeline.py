@@ -86,7 +86,7 @@ STAGES = (
         "evaluate",
         "metrics against baselines on the test date",
         "-",
-        ("examples",),
+        ("examples", "member_days"),
         ("(metrics.json)",),
         "evaluation.stage:run_evaluate",
     ),

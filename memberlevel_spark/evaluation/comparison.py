@@ -34,7 +34,7 @@ class Result:
     name: str
     seed: int
     metrics: Mapping[str, float | None]
-    p_level_NK: FloatArray = field(repr=False)
+    p_level_NK: FloatArray | None = field(repr=False)
 
 
 def comparison_page(results: Sequence[Result], differences: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

@@ -25,8 +25,10 @@ from memberlevel_spark.config import Config
 from memberlevel_spark.evaluation.backtest import Judged, Origin, paired_differences, rolling_origins
 from memberlevel_spark.evaluation.comparison import Result, comparison_page
 from memberlevel_spark.evaluation.forecasts import Actuals, Forecast, judge
+from memberlevel_spark.evaluation.inputs import FloatArray
 from memberlevel_spark.evaluation.rivals import rival_forecasts, rows_of, tree_forecast
 from memberlevel_spark.evaluation.run_rate import RunRate
+from memberlevel_spark.evaluation.stage import histories_forecast
 from memberlevel_spark.evaluation.trials import Trial, run_trials
 from memberlevel_spark.examples.build import build_examples, join_features, join_outcomes
 from memberlevel_spark.examples.encoder import Encoder
@@ -79,9 +81,8 @@ def run_experiments(run: Run) -> StageResult:
     (run.shop_dir / "experiments.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     page = run.shop_dir / "experiments.md"
     page.write_text(comparison_page(results, differences), encoding="utf-8")
-    counts = RowCounts(len(results), len(results))
     note = f"{len(origins)} test dates, {len(settings.seeds)} seeds, tables in {page}"
-    return StageResult(counts, {BACKTEST_EXAMPLES.name: shop.version}, {}, note)
+    return StageResult(RowCounts(0, 0), {BACKTEST_EXAMPLES.name: shop.version}, {}, note)
 
 
 def _prepared(run: Run, origins: tuple[Origin, ...]) -> Shop:
@@ -165,6 +166,9 @@ def _rivals(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]:
     for origin in origins:
         train = rows_of(pa.concat_tables(shop.rows[day] for day in origin.train))
         test = rows_of(shop.rows[origin.test])
+        member_N = shop.rows[origin.test].column("member_id").to_numpy().astype(str)
+        forecasts = histories_forecast(run.tables.read("member_days"), origin.test, member_N, run_rate)
+        results += [_judged(shop, origin.test, name, 0, forecast) for name, forecast in forecasts.items()]
         for seed in config.experiments.seeds:
             # Only the trees draw lots; the others are the same with every seed.
             make = rival_forecasts if seed == config.experiments.seeds[0] else tree_forecast
@@ -176,7 +180,6 @@ def _rivals(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]:
 def _judged(shop: Shop, day: date, name: str, seed: int, forecast: Forecast) -> Result:
     rows = shop.rows[day]
     orders_N, spend_N = feature_matrix(rows.column("outcomes").combine_chunks()).astype(np.float64).T
-    assert forecast.p_level_NK is not None
     target_N, now_N = (rows.column(name).to_numpy() for name in ("target_level", "level_now"))
     actuals = Actuals(target_N, now_N, orders_N, spend_N / shop.unit)
     result = Result(day, name, seed, judge(actuals, forecast.in_units(shop.unit)), forecast.p_level_NK)
@@ -189,13 +192,11 @@ def _differences(
 ) -> dict[str, list[dict[str, Any]]]:
     """The model less each other forecaster, on the test dates that both were asked for."""
     settings, found = run.config.experiments, {}
-    for name in dict.fromkeys(result.name for result in results if result.name != DEFAULT):
+    levelled = [result.name for result in results if result.p_level_NK is not None and result.name != DEFAULT]
+    for name in dict.fromkeys(levelled):
         dates = []
         for origin in origins:
-            by_name = {
-                each: [r.p_level_NK for r in results if (r.test, r.name) == (origin.test, each)]
-                for each in (DEFAULT, name)
-            }
+            by_name = {each: _levels_of(results, origin.test, each) for each in (DEFAULT, name)}
             if by_name[name]:
                 rows = shop.rows[origin.test]
                 member_N, now_N, target_N = (rows.column(name).to_numpy() for name in IDENTITY)
@@ -203,6 +204,12 @@ def _differences(
         told = paired_differences(dates, (DEFAULT, name), num_resamples=settings.num_resamples, seed=run.config.seed)
         found[name] = [vars(difference) for difference in told]
     return found
+
+
+def _levels_of(results: list[Result], day: date, name: str) -> list[FloatArray]:
+    """Of each seed."""
+    asked = [result.p_level_NK for result in results if (result.test, result.name) == (day, name)]
+    return [p_level_NK for p_level_NK in asked if p_level_NK is not None]
 
 
 def _shown(result: Result) -> str:

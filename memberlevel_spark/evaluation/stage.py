@@ -1,6 +1,8 @@
 """The stage evaluate: the trained model and its rivals on the out-of-time test date."""
 
 import json
+import logging
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,11 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from memberlevel_spark.errors import ArtefactError
+from memberlevel_spark.errors import ArtefactError, DataQualityError
 from memberlevel_spark.evaluation.calibration import reliability
 from memberlevel_spark.evaluation.forecasts import Actuals, Forecast, judge
 from memberlevel_spark.evaluation.metrics import confusion_matrix
+from memberlevel_spark.evaluation.order_histories import build_order_histories, history_forecast
 from memberlevel_spark.evaluation.reach import Reach, reachable_gain
 from memberlevel_spark.evaluation.rivals import Rows, rival_forecasts, rows_of
 from memberlevel_spark.evaluation.run_rate import RunRate
@@ -26,6 +29,7 @@ from memberlevel_spark.training.stage import learned_splits, run_dir, trained_ex
 EVALUATION = "evaluation.json"
 SUMMARY = ("test_as_of", "num_members", "test", "reach")
 TRUTH = "truth_levels"
+log = logging.getLogger("memberlevel_spark")
 
 
 def run_evaluate(run: Run) -> StageResult:
@@ -48,6 +52,9 @@ def run_evaluate(run: Run) -> StageResult:
     run_rate = RunRate(encoder, config.features.windows_days, config.timeline.label.reach_days, every_metric)
     sample = _sample(train, train.count(), config.evaluation.boosted_tree_rows)
     rivals = rival_forecasts(_rows(sample), _rows(test), run_rate, seed=config.seed)
+    read = {"examples": version, "member_days": run.tables.version("member_days")}
+    member_days = run.tables.read("member_days", read["member_days"])
+    rivals |= histories_forecast(member_days, config.timeline.test, predicted["member_id"].to_numpy(str), run_rate)
     # Errors of money are read in whole units of the currency.
     unit = 10.0 ** shop_digits(config.money)
     actuals = _actuals(predicted, unit)
@@ -63,7 +70,6 @@ def run_evaluate(run: Run) -> StageResult:
         ).tolist(),
         "reliability": reliability(actuals.target_N, p_level["model"], level_now_N=actuals.level_now_N),
     }
-    read = {"examples": version}
     if run.tables.exists(TRUTH):
         read[TRUTH] = run.tables.version(TRUTH)
         truth = run.tables.read(TRUTH, read[TRUTH]).where(F.col("as_of_date") == F.lit(config.timeline.test))
@@ -71,7 +77,8 @@ def run_evaluate(run: Run) -> StageResult:
         evaluation["reach"] = reach_of_known(beside, actuals.target_N, p_level)
     _write(run_dir(run) / EVALUATION, evaluation)
     _write(run.shop_dir / "metrics.json", {key: evaluation[key] for key in SUMMARY if key in evaluation})
-    note = ", ".join(f"{name} {values['accuracy']:.3f}" for name, values in metrics.items())
+    told = {name: values["accuracy"] for name, values in metrics.items() if values.get("accuracy") is not None}
+    note = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in told.items())
     return StageResult(RowCounts(test.count(), int(actuals.target_N.size)), read, {}, f"accuracy {note}")
 
 
@@ -93,9 +100,21 @@ def reach_of_known(test: DataFrame, target: np.ndarray, forecasts: dict[str, np.
     return reachable_gain(target[known], {name: p[known] for name, p in forecasts.items()}, p_truth)
 
 
+def histories_forecast(
+    member_days: DataFrame, as_of: date, member_N: np.ndarray, run_rate: RunRate
+) -> dict[str, Forecast]:
+    """BG/NBD and Gamma-Gamma by name; nothing, with a word in the log, where there is too little history."""
+    histories = build_order_histories(member_days, as_of).toArrow()
+    try:
+        return {"bg_nbd": history_forecast(histories, member_N, horizon_days=run_rate.horizon_days)}
+    except DataQualityError as problem:
+        log.warning("evaluate: %s", problem)
+        return {}
+
+
 def _collected(predicted: DataFrame) -> pd.DataFrame:
     """In the order of row_key, so that sums do not depend on partitions."""
-    return predicted.drop("member_id", "as_of_date").orderBy("row_key").toPandas()
+    return predicted.drop("as_of_date").orderBy("row_key").toPandas()
 
 
 def _actuals(rows: pd.DataFrame, unit: float) -> Actuals:

@@ -15,6 +15,7 @@ FORECASTER_WORDS = {
     "boosted_tree": "Boosted tree",
     "logistic": "Logistic regression",
     "run_rate": "Goes on as before",
+    "bg_nbd": "BG/NBD",
     "persistence": "Stays as is",
     "majority": "Overall shares",
 }
