@@ -1,4 +1,4 @@
-"""From what a network knows of a member to P(level = k), in five ways; all give log-probabilities.
+"""From what a network knows of a member to P(level = k), in several ways; all give log-probabilities.
 
 Shape legend: B rows of a batch, H hidden units, K levels (0 is the lowest), K1 levels above the lowest, X metrics.
 """
@@ -14,7 +14,7 @@ _SMALLEST = 1e-6
 
 
 class SoftmaxLevels(nn.Module):
-    """One linear score per level."""
+    """One linear score per level; also those of a support vector machine, whose loss alone is another."""
 
     def __init__(self, width: int, num_levels: int) -> None:
         super().__init__()
@@ -23,10 +23,6 @@ class SoftmaxLevels(nn.Module):
     def forward(self, known_BH: Tensor) -> Tensor:
         """Return log-probabilities [B, K]."""
         return functional.log_softmax(self.scores(known_BH), dim=1)
-
-
-class HingeLevels(SoftmaxLevels):
-    """The scores of a multi-class support vector machine; its probabilities are their softmax, to be calibrated."""
 
 
 class OrdinalLevels(nn.Module):
