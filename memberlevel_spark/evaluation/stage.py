@@ -104,7 +104,8 @@ def histories_forecast(
     member_days: DataFrame, as_of: date, member_N: np.ndarray, run_rate: RunRate
 ) -> dict[str, Forecast]:
     """BG/NBD and Gamma-Gamma by name; nothing, with a word in the log, where there is too little history."""
-    histories = build_order_histories(member_days, as_of).toArrow()
+    # In one order, so that sums do not depend on partitions.
+    histories = build_order_histories(member_days, as_of).orderBy("member_id").toArrow()
     try:
         return {"bg_nbd": history_forecast(histories, member_N, horizon_days=run_rate.horizon_days)}
     except DataQualityError as problem:
