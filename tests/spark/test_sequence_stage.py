@@ -53,7 +53,11 @@ def full_run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> R
     """A shop of one buyer and one silent member after a full run of features."""
     folder = tmp_path_factory.mktemp("sequences")
     config = world_config(num_members=10)
-    dates = {"train": TrainDates(first=TRAIN, last=TRAIN, every_days=7, refit=False), "validation": VALIDATION, "test": TEST}
+    dates = {
+        "train": TrainDates(first=TRAIN, last=TRAIN, every_days=7, refit=False),
+        "validation": VALIDATION,
+        "test": TEST,
+    }
     timeline = config.timeline.model_copy(update={**dates, "score": (END,), "data_through": END})
     limits = VocabularyConfig(min_count=1, max_entries=9)
     update = {"sequence_events": 3, "vocabulary": limits, "profile": {"city": "category", "size": "number"}}
