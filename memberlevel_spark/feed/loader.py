@@ -199,7 +199,8 @@ class FeedLoader:
                 if waiting[lane][0].empty:
                     waiting[lane].popleft()
         self._audit.used(columns[ROW_KEY] if is_full else columns[ROW_KEY][weight_B > 0])
-        tensors = {name: torch.from_numpy(column) for name, column in columns.items()}
+        # Copied to torch's memory, which lies on whole cache lines: products may depend on where their rows lie.
+        tensors = {name: torch.from_numpy(column).clone() for name, column in columns.items()}
         return Batch(
             features_BF=tensors.pop(FEATURES),
             level_now_B=tensors.pop(LEVEL_NOW),
