@@ -84,11 +84,15 @@ class LabelWindow:
         """The day whose level is predicted, also the first day on which the label is known."""
         return as_of + timedelta(days=self.reach_days)
 
+    def last_known_by(self, day: date) -> date:
+        """The last as-of date whose label is known on a day."""
+        return day - timedelta(days=self.reach_days)
+
     def require_mature(self, as_of_dates: Sequence[date], data_through: date) -> None:
         """Refuse as-of dates whose label window ends after the data; a partial sum would look like a small one."""
         immature = [day for day in as_of_dates if self.label_date(day) > data_through]
         if immature:
-            latest = data_through - timedelta(days=self.reach_days)
+            latest = self.last_known_by(data_through)
             raise LeakageError(
                 f"labels are not mature for as-of dates: {first_five(immature)} (data reaches {data_through}, a label"
                 f" needs {self.reach_days} days). Use as-of dates up to {latest} or wait for the data."
@@ -104,6 +108,12 @@ def every(first: date, last: date, num_days: int) -> tuple[date, ...]:
         raise ConfigError(f"a date range ends before it starts: {first} to {last}. Swap the two dates.")
     count = (last - first).days // num_days + 1
     return tuple(sorted(last - timedelta(days=num_days * step) for step in range(count)))
+
+
+def steps_after(start: date, last: date, num_days: int) -> tuple[date, ...]:
+    """The dates after ``start`` in steps of ``num_days`` up to ``last``, ascending; none when ``last`` is too early."""
+    count = max((last - start).days // num_days, 0)
+    return tuple(start + timedelta(days=num_days * step) for step in range(1, count + 1))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The configuration of one shop, as frozen models; `conf/base.yaml` documents every key with its unit."""
 
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
@@ -12,7 +12,7 @@ from memberlevel_spark.config.ingest import IngestConfig, PseudonymConfig, Quali
 from memberlevel_spark.config.levels import LevelsConfig
 from memberlevel_spark.config.training import TrainingConfig
 from memberlevel_spark.config.world import WorldConfig
-from memberlevel_spark.timeline import LabelWindow, Split, every
+from memberlevel_spark.timeline import LabelWindow, Split, every, steps_after
 
 Share = Field(ge=0, le=1)
 ModelName = Literal["linear", "logistic", "svm", "mlp", "cnn", "lstm", "gru", "transformer"]
@@ -93,11 +93,9 @@ class TimelineConfig(Model):
 
     @property
     def _late(self) -> tuple[date, ...]:
-        known_by_test = self.test - timedelta(days=self.label.reach_days)
-        if not self.train.refit or known_by_test <= self.train.last:
+        if not self.train.refit:
             return ()
-        steps = range(1, (known_by_test - self.train.last).days // self.train.every_days + 1)
-        days = (self.train.last + timedelta(days=self.train.every_days * step) for step in steps)
+        days = steps_after(self.train.last, self.label.last_known_by(self.test), self.train.every_days)
         return tuple(day for day in days if day != self.validation)
 
     @property

@@ -37,7 +37,7 @@ def rolling_origins(
     Errors: ConfigError when the earliest test date has no training date.
     """
     tests = [last_test - timedelta(days=every_days * step) for step in reversed(range(num_tests))]
-    known = {test: test - timedelta(days=label.reach_days) for test in tests}
+    known = {test: label.last_known_by(test) for test in tests}
     too_early = [test for test in tests if known[test] < first_train]
     if too_early:
         raise ConfigError(

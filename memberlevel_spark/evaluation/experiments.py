@@ -160,9 +160,7 @@ def _trial_job(config: Config, shop: Shop, origin: Origin, folder: Path) -> Trai
 
 def _rivals(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]:
     config, results = run.config, []
-    run_rate = RunRate(
-        shop.encoder, config.features.windows_days, config.timeline.label.reach_days, config.levels.reach == "all"
-    )
+    run_rate = RunRate.of(config, shop.encoder)
     for origin in origins:
         train = rows_of(pa.concat_tables(shop.rows[day] for day in origin.train))
         test = rows_of(shop.rows[origin.test])
@@ -179,9 +177,8 @@ def _rivals(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]:
 
 def _judged(shop: Shop, day: date, name: str, seed: int, forecast: Forecast) -> Result:
     rows = shop.rows[day]
-    orders_N, spend_N = feature_matrix(rows.column("outcomes").combine_chunks()).astype(np.float64).T
     target_N, now_N = (rows.column(name).to_numpy() for name in ("target_level", "level_now"))
-    actuals = Actuals(target_N, now_N, orders_N, spend_N / shop.unit)
+    actuals = Actuals.of(target_N, now_N, feature_matrix(rows.column("outcomes").combine_chunks()), unit=shop.unit)
     result = Result(day, name, seed, judge(actuals, forecast.in_units(shop.unit)), forecast.p_level_NK)
     log.info("experiments: as of %s, %s, seed %d: %s", day, name, seed, _shown(result))
     return result

@@ -5,6 +5,8 @@ Shape legend: N members, K levels.
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from memberlevel_spark.evaluation.inputs import FloatArray, IntArray
 from memberlevel_spark.evaluation.metrics import level_metrics
 from memberlevel_spark.evaluation.outcomes import churn_metrics, coverage, order_metrics, spend_metrics
@@ -19,6 +21,12 @@ class Actuals:
     level_now_N: IntArray
     orders_N: FloatArray
     spend_N: FloatArray
+
+    @classmethod
+    def of(cls, target_N: IntArray, level_now_N: IntArray, outcomes_N2: np.ndarray, *, unit: float) -> "Actuals":
+        """From columns of ``examples``; ``outcomes_N2`` are orders and spend, ``unit`` minor units make a whole one."""
+        orders_N, spend_N = outcomes_N2.astype(np.float64).T
+        return cls(target_N, level_now_N, orders_N, spend_N / unit)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from memberlevel_spark.config import Config
 from memberlevel_spark.evaluation.baselines import run_rate_levels
 from memberlevel_spark.evaluation.forecasts import Forecast
 from memberlevel_spark.evaluation.inputs import FloatArray, IntArray
@@ -35,9 +36,15 @@ class RunRate:
     horizon_days: int
     every_metric: bool
 
+    @classmethod
+    def of(cls, config: Config, encoder: Encoder) -> "RunRate":
+        """That of a shop."""
+        reach_days, every_metric = config.timeline.label.reach_days, config.levels.reach == "all"
+        return cls(encoder, config.features.windows_days, reach_days, every_metric)
+
     def levels(self, features_NE: np.ndarray) -> IntArray:
         """The level [N] of each member by the rules."""
-        metrics = list(dict.fromkeys(need.metric for need in self.encoder.needs))
+        metrics = self.encoder.metrics
         needs_NXK1 = features_NE[:, self.encoder.num_scaled :].reshape(len(features_NE), len(metrics), -1)
         ahead_NX = np.stack([self._ahead(metric, features_NE) for metric in metrics], axis=1)
         return run_rate_levels(needs_NXK1, ahead_NX, every_metric=self.every_metric)

@@ -48,8 +48,7 @@ def run_evaluate(run: Run) -> StageResult:
     if predicted.empty:
         raise ArtefactError(f"no members to test on: as-of {config.timeline.test}. Check timeline.test and the labels.")
     encoder = Encoder.from_json(files["encoder.json"].decode("utf-8"))
-    every_metric = config.levels.reach == "all"
-    run_rate = RunRate(encoder, config.features.windows_days, config.timeline.label.reach_days, every_metric)
+    run_rate = RunRate.of(config, encoder)
     sample = _sample(train, train.count(), config.evaluation.boosted_tree_rows)
     rivals = rival_forecasts(_rows(sample), _rows(test), run_rate, seed=config.seed)
     read = {"examples": version, "member_days": run.tables.version("member_days")}
@@ -57,7 +56,8 @@ def run_evaluate(run: Run) -> StageResult:
     rivals |= histories_forecast(member_days, config.timeline.test, predicted["member_id"].to_numpy(str), run_rate)
     # Errors of money are read in whole units of the currency.
     unit = 10.0 ** shop_digits(config.money)
-    actuals = _actuals(predicted, unit)
+    target_N, now_N = (predicted[name].to_numpy() for name in ("target_level", "level_now"))
+    actuals = Actuals.of(target_N, now_N, np.stack(predicted["outcomes"].to_list()), unit=unit)
     forecasts = {name: forecast.in_units(unit) for name, forecast in {"model": _forecast(predicted), **rivals}.items()}
     p_level = {name: forecast.p_level_NK for name, forecast in forecasts.items() if forecast.p_level_NK is not None}
     metrics = {name: judge(actuals, forecast) for name, forecast in forecasts.items()}
@@ -116,11 +116,6 @@ def histories_forecast(
 def _collected(predicted: DataFrame) -> pd.DataFrame:
     """In the order of row_key, so that sums do not depend on partitions."""
     return predicted.drop("as_of_date").orderBy("row_key").toPandas()
-
-
-def _actuals(rows: pd.DataFrame, unit: float) -> Actuals:
-    orders_N, spend_N = np.stack(rows["outcomes"].to_list()).astype(np.float64).T
-    return Actuals(rows["target_level"].to_numpy(), rows["level_now"].to_numpy(), orders_N, spend_N / unit)
 
 
 def _forecast(rows: pd.DataFrame) -> Forecast:

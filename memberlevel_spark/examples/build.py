@@ -83,8 +83,7 @@ def join_features(features: DataFrame, sequences: DataFrame) -> DataFrame:
 
 def join_labels(inputs: DataFrame, labels: DataFrame, split: Split) -> DataFrame:
     """Add target_level, outcomes and the split of each as-of date; dates of no split are left out."""
-    named = {day: name for name in ("train", "validation", "test", "late") for day in getattr(split, name)}
-    pairs = [item for day, name in named.items() for item in (F.lit(day), F.lit(name))]
+    pairs = [item for day in split.dates for item in (F.lit(day), F.lit(split.name_of(day)))]
     return join_outcomes(inputs, labels, F.create_map(*pairs)[F.col("as_of_date")])
 
 

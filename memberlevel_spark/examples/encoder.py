@@ -92,6 +92,11 @@ class Encoder:
         return (*(item.name for item in self.inputs), *levels, *needs)
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics whose needs end the array, in their order."""
+        return tuple(dict.fromkeys(need.metric for need in self.needs))
+
+    @property
     def num_scaled(self) -> int:
         """Number of elements before the needs."""
         return len(self.inputs) + self.num_levels

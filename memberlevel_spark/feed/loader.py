@@ -187,8 +187,10 @@ class FeedLoader:
         """Gather the rows of one step, lane by lane; each lane's rows come before its padding."""
         size = self.plan.lane_batch_rows
         is_full = self.plan.rows_at_step(self.rank, step) == self.plan.local_batch_rows
-        make = np.empty if is_full else np.zeros
-        columns = {name: make(shape, dtype=kind) for name, (shape, kind) in self._batch_shapes.items()}
+        # Torch's memory lies on whole cache lines, numpy's anywhere, and how a product is summed may depend on that.
+        make = torch.empty if is_full else torch.zeros
+        tensors = {name: make(shape, dtype=kind) for name, (shape, kind) in self._batch_shapes.items()}
+        columns = {name: tensor.numpy() for name, tensor in tensors.items()}
         weight_B = np.zeros(self.plan.local_batch_rows, dtype=np.float32)
         for index, lane in enumerate(waiting):
             first, left = index * size, self.plan.lane_rows_at_step(lane, step)
@@ -199,8 +201,6 @@ class FeedLoader:
                 if waiting[lane][0].empty:
                     waiting[lane].popleft()
         self._audit.used(columns[ROW_KEY] if is_full else columns[ROW_KEY][weight_B > 0])
-        # Copied to torch's memory, which lies on whole cache lines: products may depend on where their rows lie.
-        tensors = {name: torch.from_numpy(column).clone() for name, column in columns.items()}
         return Batch(
             features_BF=tensors.pop(FEATURES),
             level_now_B=tensors.pop(LEVEL_NOW),
@@ -211,12 +211,12 @@ class FeedLoader:
             lists=tensors,
         )
 
-    def _shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+    def _shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         """Shape and type of every column of a batch."""
         rows, lengths = self.plan.local_batch_rows, self._fields.lengths
         return {
-            name: ((rows, lengths[name]), arrow_type.value_type.to_pandas_dtype())
+            name: ((rows, lengths[name]), getattr(torch, np.dtype(arrow_type.value_type.to_pandas_dtype()).name))
             if name in lengths
-            else ((rows,), np.int64)
+            else ((rows,), torch.int64)
             for name, arrow_type in self._fields.types.items()
         }

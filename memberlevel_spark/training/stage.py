@@ -73,7 +73,7 @@ def training_job(
             hidden=config.model.hidden,
             dropout=config.model.dropout,
             level_head=config.model.level_head,
-            metrics=tuple(dict.fromkeys(need.metric for need in encoder.needs)),
+            metrics=encoder.metrics,
             every_metric=config.levels.reach == "all",
             weekly=encoder.num_weekly,
         ),

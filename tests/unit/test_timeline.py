@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memberlevel_spark.errors import ConfigError, LeakageError
-from memberlevel_spark.timeline import LabelWindow, Split, every, lookback
+from memberlevel_spark.timeline import LabelWindow, Split, every, lookback, steps_after
 
 AS_OF = date(2024, 3, 10)
 
@@ -76,3 +76,16 @@ def test_split_names_and_dates():
     assert [split.name_of(day) for day in split.dates] == ["train", "validation", "test"]
     with pytest.raises(KeyError):
         split.name_of(AS_OF)
+
+
+def test_steps_after_a_date_leave_it_out_and_reach_the_last_day():
+    start = date(2024, 1, 1)
+    assert steps_after(start, date(2024, 1, 15), 7) == (date(2024, 1, 8), date(2024, 1, 15))
+    assert steps_after(start, date(2024, 1, 14), 7) == (date(2024, 1, 8),)
+    assert steps_after(start, start, 7) == steps_after(start, date(2023, 12, 1), 7) == ()
+
+
+def test_a_label_is_known_on_its_last_day_and_not_before():
+    label = LabelWindow(gap_days=2, horizon_days=5)
+    assert label.last_known_by(date(2024, 1, 8)) == date(2024, 1, 1)
+    assert label.label_date(label.last_known_by(date(2024, 1, 8))) == date(2024, 1, 8)
