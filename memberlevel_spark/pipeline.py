@@ -154,6 +154,15 @@ TOOLS = (
         ("backtest_examples", "(experiments.json)", "(experiments.md)"),
         "evaluation.experiments:run_experiments",
     ),
+    Stage(
+        "embeddings",
+        "what the pretrained encoder makes of every member's last events",
+        "member, as_of_date, encoder_version",
+        ("member_features", "member_sequences", "member_event_sequences"),
+        ("member_embeddings",),
+        "scoring.embeddings:run_embeddings",
+        dated=True,
+    ),
 )
 
 

@@ -320,6 +320,21 @@ MEMBER_SCORES = TableContract(
     prune_by=("as_of_date", "model_version"),
 )
 
+MEMBER_EMBEDDINGS = TableContract(
+    name="member_embeddings",
+    key=("member_id", "as_of_date", "encoder_version"),
+    schema=T.StructType(
+        [
+            required("member_id", STRING),
+            required("as_of_date", DATE),
+            required("encoder_version", STRING),
+            required("num_events", INT),
+            required("embedding", T.ArrayType(T.FloatType(), containsNull=False)),
+        ]
+    ),
+    prune_by=("as_of_date", "encoder_version"),
+)
+
 MONITOR_METRICS = TableContract(
     name="monitor_metrics",
     key=("metric", "slice", "as_of_date", "model_version"),

@@ -15,7 +15,9 @@ from memberlevel_spark.config.world import WorldConfig
 from memberlevel_spark.timeline import LabelWindow, Split, every, steps_after
 
 Share = Field(ge=0, le=1)
-ModelName = Literal["linear", "logistic", "svm", "mlp", "cnn", "lstm", "gru", "transformer"]
+ModelName = Literal["linear", "logistic", "svm", "mlp", "cnn", "lstm", "gru", "transformer", "fusion"]
+ModelInput = Literal["features", "weeks", "events"]
+Pretraining = Literal["masked", "next", "contrastive"]
 LevelHead = Literal["rules", "gate", "softmax", "ordinal"]
 
 
@@ -149,12 +151,15 @@ class ExamplesConfig(Model):
 
 
 class ModelConfig(Model):
-    """The network: ``models/spec.py`` says what each name is."""
+    """The network: ``models/spec.py`` says what each name is and reads, ``models/pretraining.py`` what each task is."""
 
     name: ModelName
+    reads: tuple[ModelInput, ...]
     level_head: LevelHead
     hidden: tuple[int, ...]
     dropout: float = Field(ge=0, lt=1)
+    pretraining: Pretraining | None
+    frozen: bool
 
 
 class LeakageConfig(Model):
@@ -177,9 +182,12 @@ class VariantConfig(Model):
     """A model to compare with the configured one: what differs."""
 
     name: ModelName | None = None
+    reads: tuple[ModelInput, ...] | None = None
     level_head: LevelHead | None = None
     hidden: tuple[int, ...] | None = None
     dropout: float | None = Field(default=None, ge=0, lt=1)
+    pretraining: Pretraining | None = None
+    frozen: bool | None = None
 
 
 class ExperimentsConfig(Model):

@@ -34,6 +34,7 @@ class TrainingConfig(Model):
     batch_rows: int = Field(ge=1)
     accumulate_batches: int = Field(ge=1)
     max_epochs: int = Field(ge=1)
+    pretraining_epochs: int = Field(ge=1)
     patience_epochs: int = Field(ge=1)
     checkpoint_every_steps: int = Field(ge=0)
 

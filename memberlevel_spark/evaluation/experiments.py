@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
 from memberlevel_spark.config import Config
+from memberlevel_spark.config.model import VariantConfig
 from memberlevel_spark.evaluation.backtest import Judged, Origin, paired_differences, rolling_origins
 from memberlevel_spark.evaluation.comparison import Result, comparison_page
 from memberlevel_spark.evaluation.forecasts import Actuals, Forecast, judge
@@ -29,17 +30,17 @@ from memberlevel_spark.evaluation.inputs import FloatArray
 from memberlevel_spark.evaluation.rivals import rival_forecasts, rows_of, tree_forecast
 from memberlevel_spark.evaluation.run_rate import RunRate
 from memberlevel_spark.evaluation.stage import histories_forecast
-from memberlevel_spark.evaluation.trials import Trial, run_trials
+from memberlevel_spark.evaluation.trials import Trial, run_jobs, run_trials
 from memberlevel_spark.examples.build import build_examples, join_features, join_outcomes
-from memberlevel_spark.examples.encoder import Encoder
-from memberlevel_spark.examples.stage import fit_encoder, run_labels
+from memberlevel_spark.examples.encoder import Encoder, input_tables
+from memberlevel_spark.examples.stage import event_inputs, fit_encoder, reads_events, run_labels
 from memberlevel_spark.features.stage import run_features
 from memberlevel_spark.ingest.money import shop_digits
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.schemas import EXAMPLES
 from memberlevel_spark.scoring.apply import feature_matrix
 from memberlevel_spark.training.job import TrainingJob
-from memberlevel_spark.training.stage import training_job
+from memberlevel_spark.training.stage import pretraining_job, started_from, training_job
 
 DEFAULT = "model"
 IDENTITY = ("member_id", "level_now", "target_level")
@@ -89,13 +90,12 @@ def _prepared(run: Run, origins: tuple[Origin, ...]) -> Shop:
     """Features and labels of all dates, encoded; the encoder knows the earliest test date's training dates only."""
     dates = sorted({day for origin in origins for day in (*origin.train, origin.test)})
     _add_missing(run, dates)
-    features, sequences, labels = (
-        run.tables.read(name) for name in ("member_features", "member_sequences", "member_labels")
-    )
-    labelled = join_outcomes(
-        join_features(features, sequences), labels.where(F.col("as_of_date").isin(dates)), split=F.col("as_of_date")
-    )
-    encoder = fit_encoder(run, labelled.where(F.col("as_of_date").isin(list(origins[0].train))))
+    compared = [run.config.model, *(_changed(run.config, v).model for v in run.config.experiments.variants.values())]
+    events = event_inputs(run) if any(reads_events(model) for model in compared) else None
+    inputs = [run.tables.read(name) for name in input_tables(events)]
+    labels = run.tables.read("member_labels").where(F.col("as_of_date").isin(dates))
+    labelled = join_outcomes(join_features(*inputs), labels, split=F.col("as_of_date"))
+    encoder = fit_encoder(run, labelled.where(F.col("as_of_date").isin(list(origins[0].train))), events)
     examples = build_examples(labelled, encoder, files_per_split=run.config.training.lanes)
     commit = run.tables.replace(BACKTEST_EXAMPLES, examples)
     written = run.tables.read(BACKTEST_EXAMPLES.name, commit.version).orderBy("as_of_date", "row_key").toArrow()
@@ -119,9 +119,9 @@ def _networks(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]
     settings, folder = run.config.experiments, run.shop_dir / "runs" / "experiments"
     folder.mkdir(parents=True, exist_ok=True)
     some = set(origins[:: -settings.variants_every])
-    asked: list[tuple[str, dict[str, Any], Origin]] = [(DEFAULT, {}, origin) for origin in origins]
+    asked = [(DEFAULT, run.config, origin) for origin in origins]
     asked += [
-        (name, variant.model_dump(exclude_none=True), origin)
+        (name, _changed(run.config, variant), origin)
         for name, variant in settings.variants.items()
         for origin in origins
         if origin in some
@@ -129,17 +129,28 @@ def _networks(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]
     files = {origin.test: folder / f"features-{origin.test}.npy" for origin in origins}
     for day, file in files.items():
         np.save(file, rows_of(shop.rows[day]).features_NE)
-    named = [(name, changes, origin, seed) for name, changes, origin in asked for seed in settings.seeds]
-    trials = []
-    for name, changes, origin, seed in named:
-        changed = run.config.model_copy(update={"model": run.config.model.model_copy(update=changes)})
-        job = _trial_job(changed, shop, origin, folder / f"{name}-{origin.test}-{seed}")
+    named = [(name, config, origin, seed) for name, config, origin in asked for seed in settings.seeds]
+    trials, pretrainings = [], {}
+    for name, config, origin, seed in named:
+        job = _trial_job(config, shop, origin, folder / f"{name}-{origin.test}-{seed}")
+        if config.model.pretraining is not None:
+            # One pretraining serves all seeds, and all models that go on from the same.
+            kind = f"{config.model.pretraining}-{job.model.event_encoder}-{origin.test}"
+            job = started_from(job, config, folder / kind)
+            pretrainings[kind] = pretraining_job(job, config)
         trials.append(Trial(replace(job, seed=seed), files[origin.test]))
     results = []
+    run_jobs(list(pretrainings.values()), settings.processes)
     for (name, _, origin, seed), forecast_NP in zip(named, run_trials(trials, settings.processes), strict=True):
         results.append(_judged(shop, origin.test, name, seed, Forecast.of_array(forecast_NP, shop.encoder.num_levels)))
     shutil.rmtree(folder)
     return results
+
+
+def _changed(config: Config, variant: VariantConfig) -> Config:
+    """The configuration with the variant's model."""
+    changes = variant.model_dump(exclude_none=True)
+    return config.model_copy(update={"model": config.model.model_copy(update=changes)})
 
 
 def _trial_job(config: Config, shop: Shop, origin: Origin, folder: Path) -> TrainingJob:

@@ -44,8 +44,8 @@ class RunRate:
 
     def levels(self, features_NE: np.ndarray) -> IntArray:
         """The level [N] of each member by the rules."""
-        metrics = self.encoder.metrics
-        needs_NXK1 = features_NE[:, self.encoder.num_scaled :].reshape(len(features_NE), len(metrics), -1)
+        metrics, first, end = self.encoder.metrics, self.encoder.num_scaled, len(self.encoder.names)
+        needs_NXK1 = features_NE[:, first:end].reshape(len(features_NE), len(metrics), -1)
         ahead_NX = np.stack([self._ahead(metric, features_NE) for metric in metrics], axis=1)
         return run_rate_levels(needs_NXK1, ahead_NX, every_metric=self.every_metric)
 

@@ -33,21 +33,36 @@ def run_trials(trials: Sequence[Trial], num_processes: int) -> Iterator[np.ndarr
 
     Errors: those of ``run_training``.
     """
-    # Not forked: a process with a JVM beside it and threads in it cannot be copied.
-    context = multiprocessing.get_context("spawn")
     plain = [(trial.job.to_json(), str(trial.features_file)) for trial in trials]
-    with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
+    with _pool(num_processes) as pool:
         finished = pool.map(_forecast, plain)
         yield from tqdm(finished, total=len(plain), desc="training", unit="fit", disable=not sys.stderr.isatty())
 
 
-def _forecast(trial: tuple[str, str]) -> np.ndarray:
-    job_json, features_file = trial
+def run_jobs(jobs: Sequence[TrainingJob], num_processes: int) -> None:
+    """Run trainings side by side, and leave what they give in their run folders. Errors: those of ``run_training``."""
+    if jobs:
+        with _pool(num_processes) as pool:
+            list(pool.map(_train, [job.to_json() for job in jobs]))
+
+
+def _pool(num_processes: int) -> ProcessPoolExecutor:
+    # Not forked: a process with a JVM beside it and threads in it cannot be copied.
+    return ProcessPoolExecutor(num_processes, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _train(job_json: str) -> Path:
     logging.getLogger("memberlevel_spark").setLevel(logging.WARNING)
     job = TrainingJob.from_json(job_json)
     run_dir = Path(job.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     run_training(job)
+    return run_dir
+
+
+def _forecast(trial: tuple[str, str]) -> np.ndarray:
+    job_json, features_file = trial
+    run_dir = _train(job_json)
     files = {name: (run_dir / name).read_bytes() for name in ("model.safetensors", "model.json")}
     shutil.rmtree(run_dir)
     return predict(PackedModel.of(files), np.load(features_file))

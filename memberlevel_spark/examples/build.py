@@ -76,9 +76,12 @@ def _profile_inputs(feature: ProfileFeature) -> list[Input]:
     return [Input(feature.name, equals=index, meaning=feature.digest) for index in feature.indices]
 
 
-def join_features(features: DataFrame, sequences: DataFrame) -> DataFrame:
+def join_features(features: DataFrame, *sequences: DataFrame) -> DataFrame:
     """Features and sequences of the same member and as-of date, side by side."""
-    return features.join(sequences, KEY, "inner")
+    joined = features
+    for each in sequences:
+        joined = joined.join(each, KEY, "inner")
+    return joined
 
 
 def join_labels(inputs: DataFrame, labels: DataFrame, split: Split) -> DataFrame:

@@ -2,7 +2,8 @@
 
 Fitted on training rows only; kept as JSON in the bundle; the same function encodes for both. Numbers go through
 a signed log1p, are standardised and clipped; the level held now is one-hot. A null takes the value of its declaration.
-The array ends with the needs, which stay as they are: what a level's metric lacks to each level on the label date.
+After them come the needs, which stay as they are: what a level's metric lacks to each level on the label date; and, for
+a model that reads them, the last events.
 """
 
 import json
@@ -19,6 +20,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from memberlevel_spark.errors import ArtefactError, first_five
+from memberlevel_spark.examples.event_inputs import EventInputs
+from memberlevel_spark.schemas import MEMBER_EVENT_SEQUENCES
 
 CLIP = 5.0
 WEEKLY = "weekly_"
@@ -83,17 +86,28 @@ class Encoder:
     means: tuple[float, ...]
     deviations: tuple[float, ...]
     needs: tuple[Need, ...] = ()
+    events: EventInputs | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Name of every element of the encoded array."""
+        """Name of every element of the encoded array before the events."""
         levels = (f"level_now_is_{k}" for k in range(self.num_levels))
         needs = (f"needs_{need.metric}_to_level_{need.level}" for need in self.needs)
         return (*(item.name for item in self.inputs), *levels, *needs)
 
     @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables whose columns are read."""
+        return input_tables(self.events)
+
+    @property
+    def num_features(self) -> int:
+        """Number of elements of the encoded array."""
+        return len(self.names) + (self.events.num_values if self.events else 0)
+
+    @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics whose needs end the array, in their order."""
+        """The metrics whose needs are in the array, in their order."""
         return tuple(dict.fromkeys(need.metric for need in self.needs))
 
     @property
@@ -110,7 +124,13 @@ class Encoder:
 
     @classmethod
     def fit(
-        cls, training_rows: DataFrame, inputs: Sequence[Input], num_levels: int, *, needs: Sequence[Need] = ()
+        cls,
+        training_rows: DataFrame,
+        inputs: Sequence[Input],
+        num_levels: int,
+        *,
+        needs: Sequence[Need] = (),
+        events: EventInputs | None = None,
     ) -> "Encoder":
         """Measure mean and standard deviation of each input; an input that never varies gets deviation 1."""
         raw = training_rows.select(_raw(inputs).alias("raw"))
@@ -123,24 +143,27 @@ class Encoder:
         totals, squares = (_added_up([part[name] for part in parts]) for name in ("totals", "squares"))
         moments = [_mean_and_deviation(num_rows, *sums) for sums in zip(totals, squares, strict=True)]
         means, deviations = zip(*moments, strict=True)
-        return cls(tuple(inputs), num_levels, means, deviations, tuple(needs))
+        return cls(tuple(inputs), num_levels, means, deviations, tuple(needs), events)
 
     def encode(self) -> Column:
         """The encoded features as array<float> without nulls, for rows that have the input columns and level_now."""
         means_F, deviations_F, num_levels = np.array(self.means), np.array(self.deviations), self.num_levels
+        events_read = self.events
 
         # In numpy: Spark interprets what higher-order functions are given, and its logarithm is ten times slower.
         @F.arrow_udf(ENCODED)  # type: ignore[call-overload]
-        def encoded(raw: pa.Array, level_now: pa.Array, needs: pa.Array) -> pa.Array:
+        def encoded(raw: pa.Array, level_now: pa.Array, needs: pa.Array, events: pa.Array) -> pa.Array:
             raw_NF, needs_NX = _matrix(raw), _matrix(needs)
             scaled_NF = np.clip((_signed_log(raw_NF) - means_F) / deviations_F, -CLIP, CLIP)
             level_NK = level_now.to_numpy(zero_copy_only=False)[:, None] == np.arange(num_levels)
-            features_NE = np.concatenate([scaled_NF, level_NK, needs_NX], axis=1).astype(np.float32)
+            parts = [scaled_NF, level_NK, needs_NX, *([events_read.matrix(events)] if events_read else [])]
+            features_NE = np.concatenate(parts, axis=1).astype(np.float32)
             offsets = pa.array(np.arange(len(raw) + 1, dtype=np.int32) * features_NE.shape[1])
             return pa.ListArray.from_arrays(offsets, pa.array(features_NE.ravel()))
 
         needs = F.array(*[need.value for need in self.needs]) if self.needs else F.array().cast("array<float>")
-        return encoded(_raw(self.inputs), F.col("level_now"), needs)
+        events = self.events.value if self.events else F.lit(False)
+        return encoded(_raw(self.inputs), F.col("level_now"), needs, events)
 
     def decode(self, name: str, features_NE: NDArray[np.float32]) -> NDArray[np.float64]:
         """The raw values [N] of one input from encoded features, as far as they were not clipped. Errors: KeyError."""
@@ -159,7 +182,9 @@ class Encoder:
             values = json.loads(text)
             inputs = tuple(Input(**item) for item in values["inputs"])
             needs = tuple(Need(**item) for item in values["needs"])
-            return cls(inputs, values["num_levels"], tuple(values["means"]), tuple(values["deviations"]), needs)
+            read = values["events"]
+            events = EventInputs(read["num_events"], tuple(read["sizes"]), read["meaning"]) if read else None
+            return cls(inputs, values["num_levels"], tuple(values["means"]), tuple(values["deviations"]), needs, events)
         except (ValueError, KeyError, TypeError) as problem:
             raise ArtefactError(f"an encoder cannot be read: {problem!r}. Run the stage examples again.") from None
 
@@ -178,12 +203,21 @@ class Encoder:
 
         Errors: ArtefactError when a column has its name and another meaning than the encoder was fitted on.
         """
-        wrong = {i.column for i in self.inputs if i.meaning is not None and published.get(i.column) != i.meaning}
+        meanings = {i.column: i.meaning for i in self.inputs if i.meaning is not None}
+        if self.events:
+            meanings[MEMBER_EVENT_SEQUENCES.name] = self.events.meaning
+        wrong = {column for column, meaning in meanings.items() if published.get(column) != meaning}
         if wrong:
             raise ArtefactError(
                 f"features mean something else than the model was trained on: {first_five(wrong)}. Train a model on"
                 " the present features, or make them again with the vocabulary of the model."
             )
+
+
+def input_tables(events: EventInputs | None) -> tuple[str, ...]:
+    """The tables an encoder reads, with or without the last events."""
+    plain = ("member_features", "member_sequences")
+    return (*plain, MEMBER_EVENT_SEQUENCES.name) if events else plain
 
 
 def _raw(inputs: Sequence[Input]) -> Column:

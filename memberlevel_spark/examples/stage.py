@@ -6,13 +6,19 @@ from pathlib import Path
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from memberlevel_spark.errors import ArtefactError
+from memberlevel_spark.config.model import ModelConfig
+from memberlevel_spark.errors import ArtefactError, ConfigError
 from memberlevel_spark.examples.build import build_examples, join_features, join_labels, level_needs, model_inputs
-from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.examples.encoder import Encoder, input_tables
+from memberlevel_spark.examples.event_inputs import NUM_HOURS, NUM_WEEKDAYS, EventInputs
 from memberlevel_spark.examples.labels import LabelWindows, build_labels, build_order_lines
+from memberlevel_spark.features.sequence_stage import sequences_meaning
 from memberlevel_spark.features.stage import features_of, measures_of, published_meaning
-from memberlevel_spark.features.vocabulary_stage import breakdowns_of, profile_of
+from memberlevel_spark.features.vocabulary import FIRST_ENTRY
+from memberlevel_spark.features.vocabulary_stage import breakdowns_of, kept_vocabulary, profile_of
+from memberlevel_spark.ingest.canonical import EVENT_TYPES
 from memberlevel_spark.levels.stage import level_rules, read_levels
+from memberlevel_spark.models.spec import EVENTS, inputs_of
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.schemas import EXAMPLES, MEMBER_LABELS
 
@@ -43,27 +49,48 @@ def run_examples(run: Run) -> StageResult:
     """Fit the encoder on the training dates, write ``examples`` and the encoder that made them."""
     config = run.config
     config.timeline.split.require_embargo(config.timeline.label)
-    read = {name: run.tables.version(name) for name in ("member_features", "member_sequences", "member_labels")}
-    features, sequences, labels = (run.tables.read(name, version) for name, version in read.items())
-    labelled = join_labels(join_features(features, sequences), labels, config.timeline.split)
-    encoder = fit_encoder(run, labelled.where(F.col("split") == "train"))
+    events = event_inputs(run) if reads_events(config.model) else None
+    read = {name: run.tables.version(name) for name in (*input_tables(events), "member_labels")}
+    *tables, labels = (run.tables.read(name, version) for name, version in read.items())
+    labelled = join_labels(join_features(*tables), labels, config.timeline.split)
+    encoder = fit_encoder(run, labelled.where(F.col("split") == "train"), events)
     examples = build_examples(labelled, encoder, files_per_split=config.examples.files_per_split)
     commit = run.tables.replace(EXAMPLES, examples, rows_per_file=config.examples.rows_per_file)
     path = encoder_path(run)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"examples_version": commit.version, "encoder": encoder.to_json()}), encoding="utf-8")
     in_split = labels.where(F.col("as_of_date").isin(list(config.timeline.split.dates))).count()
-    note = f"{len(encoder.names)} features, train/validation/test by date"
+    of_events = f", {events.num_events} events" if events else ""
+    note = f"{len(encoder.names)} features{of_events}, train/validation/test by date"
     return StageResult(RowCounts(in_split, commit.rows), read, {"examples": commit.version}, note)
 
 
-def fit_encoder(run: Run, training_rows: DataFrame) -> Encoder:
+def reads_events(model: ModelConfig) -> bool:
+    """Whether the configured network reads the last events."""
+    return EVENTS in inputs_of(model.name, model.reads)
+
+
+def event_inputs(run: Run) -> EventInputs:
+    """How the events of the present sequences are read. Errors: ConfigError in a shop without sequences of events."""
+    meaning, features = sequences_meaning(run), run.config.features
+    if meaning is None or not features.sequence_events:
+        raise ConfigError(
+            f"the model reads events, and there are none: features.sequence_events is {features.sequence_events}. Set"
+            " it and run the stage features, or choose a model that reads none."
+        )
+    entries = kept_vocabulary(run).entries
+    texts = (len(entries[f"event_{name}"]) + FIRST_ENTRY for name in ("category", "channel"))
+    sizes = (len(EVENT_TYPES) + 1, *texts, features.product_buckets + 1, NUM_HOURS + 1, NUM_WEEKDAYS + 1)
+    return EventInputs(features.sequence_events, sizes, meaning)
+
+
+def fit_encoder(run: Run, training_rows: DataFrame, events: EventInputs | None) -> Encoder:
     """The encoder of the shop's features, fitted on these rows. Errors: ArtefactError when there are none."""
     weeks, profile, rules = run.config.features.sequence_weeks, profile_of(run), level_rules(run)
     inputs = model_inputs(
         features_of(run), rules, measures_of(run), weeks, profile=profile, breakdowns=breakdowns_of(run)
     )
-    encoder = Encoder.fit(training_rows, inputs, rules.num_levels, needs=level_needs(rules))
+    encoder = Encoder.fit(training_rows, inputs, rules.num_levels, needs=level_needs(rules), events=events)
     encoder.require_meaning(published_meaning(run))
     return encoder
 

@@ -1,5 +1,7 @@
 """The part of the stage features that writes the event sequences."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
@@ -50,9 +52,20 @@ def _meaning(plan: SequencePlan, vocabulary: Vocabulary) -> dict[str, object]:
     }
 
 
+def sequences_meaning(run: Run) -> str | None:
+    """Digest of what the numbers of ``member_event_sequences`` mean; None where there is no such table."""
+    held = _published(run) if run.tables.exists(MEMBER_EVENT_SEQUENCES.name) else {}
+    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16] if held else None
+
+
+def _published(run: Run) -> Mapping[str, object]:
+    """What its newest stamped commit says that the numbers mean."""
+    commits = run.tables.commits(MEMBER_EVENT_SEQUENCES.name)
+    return next((commit.stamp[SEQUENCES_STAMP] for commit in commits if SEQUENCES_STAMP in commit.stamp), {})
+
+
 def _require_same(run: Run, meaning: Mapping[str, object]) -> None:
-    commits = run.tables.commits("member_event_sequences")
-    held = next((commit.stamp[SEQUENCES_STAMP] for commit in commits if SEQUENCES_STAMP in commit.stamp), meaning)
+    held = _published(run) or meaning
     other = [f"{name} {held.get(name)} there, {here} here" for name, here in meaning.items() if held.get(name) != here]
     if other:
         raise ArtefactError(

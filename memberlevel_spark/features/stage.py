@@ -21,7 +21,7 @@ from memberlevel_spark.features.point_in_time import (
     window_plan,
 )
 from memberlevel_spark.features.profiles import ProfileFeature
-from memberlevel_spark.features.sequence_stage import sequence_plan, write_event_sequences
+from memberlevel_spark.features.sequence_stage import sequence_plan, sequences_meaning, write_event_sequences
 from memberlevel_spark.features.vocabulary_entries import event_dimensions
 from memberlevel_spark.features.vocabulary_stage import breakdowns_of, profile_of, vocabulary_of
 from memberlevel_spark.features.windows import build_windows
@@ -29,6 +29,7 @@ from memberlevel_spark.levels.stage import level_rules, read_levels
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.schemas import (
     MEMBER_DAY_BREAKDOWNS,
+    MEMBER_EVENT_SEQUENCES,
     member_features_contract,
     member_sequences_contract,
 )
@@ -117,9 +118,14 @@ def _write_windows(
 
 
 def published_meaning(run: Run) -> dict[str, str]:
-    """Digest of every feature of ``member_features`` by its name, as its newest stamped commit says."""
+    """Digest of every feature of ``member_features`` by its name, as its newest stamped commit says; and that of
+    ``member_event_sequences`` by the name of the table."""
     commits = run.tables.commits("member_features")
-    return next((commit.stamp[MEANING_STAMP] for commit in commits if MEANING_STAMP in commit.stamp), {})
+    features: dict[str, str] = next(
+        (commit.stamp[MEANING_STAMP] for commit in commits if MEANING_STAMP in commit.stamp), {}
+    )
+    of_events = sequences_meaning(run)
+    return {**features, **({MEMBER_EVENT_SEQUENCES.name: of_events} if of_events else {})}
 
 
 def _require_same_meaning(run: Run, published: Sequence[Published]) -> None:

@@ -37,6 +37,14 @@ class LaneRandom:
             rows.reshape(-1)[:] = drawn < threshold
         return torch.from_numpy(kept).to(values.device)
 
+    def uniform(self, num_rows: int, num_each: int, device: torch.device) -> Tensor:
+        """Draw ``num_each`` numbers in [0, 1) for each of ``num_rows`` rows."""
+        drawn = np.empty((num_rows, num_each), dtype=np.float32)
+        for rows, source in zip(np.split(drawn, len(self._sources)), self._sources, strict=True):
+            raw = source.random_raw(-(-rows.size // 4)).view(np.uint16)[: rows.size]
+            rows.reshape(-1)[:] = raw / _SCALE
+        return torch.from_numpy(drawn).to(device)
+
 
 class LaneDropout(nn.Module):
     """Drop each value with probability ``share`` in training and scale the others up by 1 / (1 - share).
@@ -59,8 +67,24 @@ class LaneDropout(nn.Module):
         return values * self.random.kept_like(values, threshold).mul_(_SCALE / threshold)
 
 
+class LaneDraws(nn.Module):
+    """Draws random numbers in training; else, where nothing may depend on chance, says one half."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.random: LaneRandom | None = None
+
+    def forward(self, num_rows: int, num_each: int, device: torch.device) -> Tensor:
+        """Return [B, ``num_each``] in [0, 1)."""
+        if not self.training:
+            return torch.full((num_rows, num_each), 0.5, device=device)
+        if self.random is None:
+            return torch.rand(num_rows, num_each, device=device)
+        return self.random.uniform(num_rows, num_each, device)
+
+
 def give_random(network: nn.Module, random: LaneRandom) -> None:
-    """Let every dropout of a network draw from ``random``."""
+    """Let everything of a network that leaves something to chance draw from ``random``."""
     for module in network.modules():
-        if isinstance(module, LaneDropout):
+        if isinstance(module, (LaneDropout, LaneDraws)):
             module.random = random

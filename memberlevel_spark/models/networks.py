@@ -50,10 +50,11 @@ class Network(nn.Module):
 
     def forward(self, features_BF: Tensor) -> Outlook:
         """Return the outlook of each row."""
-        known_BH = self.body(features_BF[:, : self._spec.num_encoded]).to(features_BF.dtype)
+        known_BH = self.body(features_BF).to(features_BF.dtype)
+        needs_BN = features_BF[:, self._spec.num_encoded : self._spec.num_encoded + self._spec.num_needs]
         # Logarithms of small probabilities need all digits, also where the body computes with fewer.
         with torch.autocast(features_BF.device.type, enabled=False):
-            return self._outlook(known_BH, features_BF[:, self._spec.num_encoded :])
+            return self._outlook(known_BH, needs_BN)
 
     def _outlook(self, known_BH: Tensor, needs_BN: Tensor) -> Outlook:
         some_B = self.some(known_BH).squeeze(1)

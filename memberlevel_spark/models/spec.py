@@ -1,8 +1,9 @@
 """What a network is built from: its kind, its sizes, and where things lie in the array of features.
 
-The array is ``encoded features | needs``. Encoded features end with the weekly tiles (measure by measure, the newest
-week first) and the level held now, one-hot. Needs are what each metric lacks to each level above the lowest on the
-label date, in the metric's own unit: nothing (0) for levels that are reached already.
+The array is ``encoded features | needs | events``. Encoded features end with the weekly tiles (measure by measure, the
+newest week first) and the level held now, one-hot. Needs are what each metric lacks to each level above the lowest on
+the label date, in the metric's own unit: nothing (0) for levels that are reached already. Events are the last ones of a
+member, number by number, the newest first; a model of a shop without them has none.
 """
 
 from collections.abc import Mapping
@@ -14,8 +15,17 @@ from memberlevel_spark.errors import ConfigError, first_five
 
 # Kinds that are linear in the features, and the only head each is known with.
 LINEAR = {"linear": "normal", "logistic": "softmax", "svm": "hinge"}
-BODIES = ("mlp", "cnn", "lstm", "gru", "transformer")
+FEATURES, WEEKS, EVENTS = "features", "weeks", "events"
+# What each kind reads when nothing else is said; ``fusion`` reads weeks by convolutions, events by a transformer.
+READS = {
+    "mlp": (FEATURES,),
+    **dict.fromkeys(("cnn", "lstm", "gru", "transformer"), (FEATURES, WEEKS)),
+    "fusion": (FEATURES, WEEKS, EVENTS),
+}
+BODIES = tuple(READS)
 HEADS = ("rules", "gate", "softmax", "ordinal")
+# Of every event: type, category, channel, product bucket, hour, weekday; amount, gap, age.
+NUM_EVENT_INDICES, NUM_EVENT_NUMBERS = 6, 3
 
 
 @dataclass(frozen=True)
@@ -23,9 +33,9 @@ class ModelSpec:
     """Everything needed to build a network, as kept beside its weights.
 
     Args:
-        name: ``linear``, ``logistic`` or ``svm``; or ``mlp``, or one that reads the weekly tiles as a sequence beside
-            the features: ``cnn``, ``lstm``, ``gru`` or ``transformer``.
-        num_features: length of a feature array, needs included.
+        name: ``linear``, ``logistic`` or ``svm``; or ``mlp``, or one that reads sequences: ``cnn``, ``lstm``, ``gru``,
+            ``transformer`` or ``fusion``.
+        num_features: length of a feature array, needs and events included.
         num_levels: number of levels, at least 2.
         hidden: width of each hidden layer; the linear kinds have none.
         dropout: share of hidden units dropped in training.
@@ -33,6 +43,9 @@ class ModelSpec:
         metrics: the metrics whose needs end the array; with none there is no head by rules.
         every_metric: whether a level asks for all metrics, or for any one of them.
         weekly: number of measures and of weeks of the weekly tiles.
+        events: number of events in the array, then how many values each of their indices takes; empty without events.
+        reads: some of ``features``, ``weeks`` and ``events``; empty reads what ``READS`` says of the name.
+        causal: whether what is made of an event depends on earlier ones only, as guessing the next one asks for.
 
     Raises:
         ConfigError: an unknown name or an impossible number.
@@ -47,6 +60,9 @@ class ModelSpec:
     metrics: tuple[str, ...] = ()
     every_metric: bool = True
     weekly: tuple[int, int] = (0, 0)
+    events: tuple[int, ...] = ()
+    reads: tuple[str, ...] = ()
+    causal: bool = False
 
     def __post_init__(self) -> None:
         _require_known("model", self.name, (*LINEAR, *BODIES))
@@ -61,8 +77,27 @@ class ModelSpec:
             raise ConfigError(
                 f"the level head {self.level_head} needs metrics: {self}. Give the metrics of the levels."
             )
-        if self.name in BODIES[1:] and not 0 < self.num_weekly <= self.num_encoded - self.num_levels:
+        for part in self.inputs:
+            _require_known("input of a model", part, (FEATURES, WEEKS, EVENTS))
+        if WEEKS in self.inputs and not 0 < self.num_weekly <= self.num_encoded - self.num_levels:
             raise ConfigError(f"{self.name} reads weekly tiles, and there are none: {self}. Use mlp, or give them.")
+        if EVENTS in self.inputs and len(self.events) != 1 + NUM_EVENT_INDICES:
+            raise ConfigError(f"{self.name} reads events, and there are none: {self}. Set features.sequence_events.")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the network reads."""
+        return inputs_of(self.name, self.reads)
+
+    @property
+    def week_encoder(self) -> str:
+        """What encodes the weekly tiles."""
+        return "cnn" if self.name in ("mlp", "fusion") else self.name
+
+    @property
+    def event_encoder(self) -> str:
+        """What encodes the events."""
+        return "transformer" if self.name in ("mlp", "fusion") else self.name
 
     @property
     def by_rules(self) -> bool:
@@ -71,13 +106,18 @@ class ModelSpec:
 
     @property
     def num_needs(self) -> int:
-        """Numbers at the end of the array that are needs."""
+        """Numbers after the encoded features that are needs."""
         return len(self.metrics) * (self.num_levels - 1)
 
     @property
     def num_encoded(self) -> int:
         """Numbers before the needs."""
-        return self.num_features - self.num_needs
+        return self.num_features - self.num_needs - self.num_event_values
+
+    @property
+    def num_event_values(self) -> int:
+        """Numbers at the end of the array that are of events."""
+        return self.events[0] * (NUM_EVENT_INDICES + NUM_EVENT_NUMBERS) if self.events else 0
 
     @property
     def num_weekly(self) -> int:
@@ -103,6 +143,11 @@ class ModelSpec:
             )
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**plain)
+
+
+def inputs_of(name: str, reads: tuple[str, ...]) -> tuple[str, ...]:
+    """What a network of a name reads, by itself or as said."""
+    return reads or READS.get(name, (FEATURES,))
 
 
 def _require_known(what: str, name: str, known: tuple[str, ...]) -> None:

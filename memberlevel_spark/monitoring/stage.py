@@ -15,18 +15,18 @@ from memberlevel_spark.schemas import MONITOR_METRICS
 from memberlevel_spark.scoring.stage import load_champion
 
 DRIFT = "feature_psi"
-READ = ("member_scores", "member_labels", "member_features", "member_sequences", "examples")
+READ = ("member_scores", "member_labels", "examples")
 
 
 def run_monitor(run: Run) -> StageResult:
     """Write ``monitor_metrics`` of the champion for the scored as-of dates."""
     bundle = load_champion(run)
     dates = run.as_of_dates or run.config.timeline.score
-    read = {name: run.tables.version(name) for name in READ}
+    encoder = Encoder.from_json(bundle.text("encoder.json"))
+    read = {name: run.tables.version(name) for name in (*READ, *encoder.tables)}
     frames = {name: run.tables.read(name, version) for name, version in read.items()}
     wanted = F.col("as_of_date").isin(list(dates)) & (F.col("model_version") == bundle.version)
     scores = frames["member_scores"].where(wanted)
-    encoder = Encoder.from_json(bundle.text("encoder.json"))
     encoder.require_meaning(published_meaning(run))
     drift = _drift(run, frames, encoder, dates=dates, model_version=bundle.version)
     plain = build_migration(scores).unionByName(build_outcomes(scores, frames["member_labels"]))
@@ -47,8 +47,9 @@ def _drift(
     trained_on = _counts(frames["examples"].where(F.col("split") == "train"))
     rows = []
     for day in dates:
-        members = frames["member_features"].where(F.col("as_of_date") == F.lit(day))
-        encoded = join_features(members, frames["member_sequences"]).select(encoder.encode().alias("features"))
+        features, *sequences = (frames[name] for name in encoder.tables)
+        members = features.where(F.col("as_of_date") == F.lit(day))
+        encoded = join_features(members, *sequences).select(encoder.encode().alias("features"))
         by_feature = drift_by_feature(trained_on, _counts(encoded), encoder.names)
         rows += [(DRIFT, name, day, model_version, value) for name, value in by_feature.items()]
     columns = "metric string, slice string, as_of_date date, model_version string, value double"

@@ -3,10 +3,10 @@
 Shapes: N rows, F features, K levels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,24 @@ def load_network(model: PackedModel) -> "nn.Module":
     return network.eval()
 
 
+@lru_cache(maxsize=4)
+def load_event_encoder(model: PackedModel) -> "nn.Module":
+    """The encoder of events of a pretraining in evaluation mode, loaded once per process and model."""
+    import json
+
+    import torch
+    from safetensors.torch import load
+
+    from memberlevel_spark.models.events import EventEncoder
+    from memberlevel_spark.models.spec import ModelSpec
+
+    torch.set_num_threads(1)
+    encoder, own = EventEncoder(ModelSpec.from_dict(json.loads(model.spec_json))), "events."
+    weights = {name.removeprefix(own): w for name, w in load(model.weights).items() if name.startswith(own)}
+    encoder.load_state_dict(weights)
+    return encoder.eval()
+
+
 def predict(model: PackedModel, features_NF: NDArray[np.float32]) -> NDArray[np.float64]:
     """Forecasts [N, K + len(NUMBERS)] in double precision: P(level = k), which sum to 1, then ``NUMBERS``.
 
@@ -69,16 +87,26 @@ def predict(model: PackedModel, features_NF: NDArray[np.float32]) -> NDArray[np.
     A row's result is the same to the bit whichever rows come with it: every block has the same shape, on which the
     order depends in which a product is summed up.
     """
+    network = load_network(model)
+    return _in_blocks(lambda block_BF: _forecast(network(block_BF)), features_NF)
+
+
+def embed(model: PackedModel, features_NF: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a pretrained encoder of events makes of each row, [N, width]; the same whichever rows come with it."""
+    encoder = load_event_encoder(model)
+    return _in_blocks(encoder, features_NF).astype(np.float32)
+
+
+def _in_blocks(network: "Callable[[Tensor], Tensor]", features_NF: NDArray[np.float32]) -> NDArray[Any]:
     import torch
 
-    network = load_network(model)
     blocks = []
     with torch.inference_mode():
         for start in range(0, len(features_NF), BLOCK_ROWS):
             given = features_NF[start : start + BLOCK_ROWS]
             full = np.zeros((BLOCK_ROWS, given.shape[1]), dtype=np.float32)
             full[: len(given)] = given
-            blocks.append(_forecast(network(torch.from_numpy(full)))[: len(given)].numpy())
+            blocks.append(network(torch.from_numpy(full))[: len(given)].numpy())
     return np.concatenate(blocks) if blocks else np.empty((0, 0))
 
 

@@ -14,6 +14,8 @@ from memberlevel_spark.errors import ConfigError, first_five
 from memberlevel_spark.feed.fields import Fields, ListOf
 from memberlevel_spark.models.spec import ModelSpec
 
+Task = Literal["outcomes", "masked", "next", "contrastive"]
+
 # Settings that say where and how a run is carried out, and change nothing that it computes beyond rounding.
 _CARRIED_OUT_BY = {
     "how",
@@ -40,6 +42,9 @@ class TrainingJob:
         seed: of initial weights, row order and dropout, 0 or more.
         keep: the weights of the epoch that was ``best`` on validation, which also decides when to stop; or the ``last``
             ones, after all epochs.
+        task: what is learned: members' outcomes, or a task of ``models/pretraining.py``.
+        start_from: run folder of a pretraining, whose encoder of events is taken over; None starts from nothing.
+        frozen: whether the encoder taken over stays as it is.
         lists: list columns that are read beside the features: name -> (element type, length).
     """
 
@@ -50,6 +55,9 @@ class TrainingJob:
     training: TrainingConfig
     seed: int
     keep: Literal["best", "last"] = "best"
+    task: Task = "outcomes"
+    start_from: str | None = None
+    frozen: bool = False
     lists: Mapping[str, tuple[ListOf, int]] = field(default_factory=dict)
 
     @property

@@ -6,6 +6,7 @@ Shape legend: B rows of a rank's batch, F features, K levels.
 import contextlib
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 from memberlevel_spark.errors import DataQualityError, first_five
 from memberlevel_spark.feed.loader import Batch
 from memberlevel_spark.models.lane_dropout import LaneRandom, give_random
-from memberlevel_spark.models.losses import LevelLoss, cross_entropy_B, level_loss_B, outcome_losses_B2, weighed_B
-from memberlevel_spark.models.networks import Outlook, build_network
 from memberlevel_spark.training.averaging import AveragedNetwork
 from memberlevel_spark.training.job import TrainingJob
+from memberlevel_spark.training.objectives import objective_of
+from memberlevel_spark.training.pretrained import take_over_events
 from memberlevel_spark.training.ranks import Ranks
 from memberlevel_spark.training.schedule import learning_rate_at
 
@@ -38,13 +39,15 @@ class Learner:
         self.num_steps, self.step = num_steps, 0
         self._dtype = getattr(torch, job.training.precision)
         torch.manual_seed(job.seed)
-        self._network = build_network(job.model).to(ranks.device)
+        self._objective = objective_of(job)
+        self._network = self._objective.network.to(ranks.device)
+        if job.start_from is not None:
+            take_over_events(self._network, Path(job.start_from), frozen=job.frozen)
         self._average = AveragedNetwork(self._network, job.training)
         self._random = LaneRandom(job.seed, lanes)
         give_random(self._network, self._random)
-        self._level_loss: LevelLoss = "hinge" if job.model.name == "svm" else "likelihood"
         self._model = ranks.wrap(torch.compile(self._network) if job.training.compile else self._network)  # type: ignore[arg-type]
-        self._parameters = list(self._network.parameters())
+        self._parameters = [weight for weight in self._network.parameters() if weight.requires_grad]
         self._optimizer = torch.optim.AdamW(self._parameters, weight_decay=job.training.weight_decay, fused=True)
 
     @property
@@ -61,7 +64,7 @@ class Learner:
             rows: rows of weight 1 in all batches of the step, on all ranks.
             last: whether the step is made now.
 
-        Returns: the summed log-loss of the level of this rank's rows.
+        Returns: the summed loss that is shown, of this rank's rows.
 
         Raises:
             DataQualityError: the loss is not a finite number; names the rows.
@@ -100,32 +103,18 @@ class Learner:
         return self._training.l1 * torch.stack(weights).sum()
 
     def _loss_sums(self, batch: Batch) -> tuple[Tensor, float]:
-        """The loss that is learned from, and the log-loss of the level."""
+        """The loss that is learned from, and the one that is shown."""
         with torch.autocast(self._ranks.device.type, self._dtype, enabled=self._dtype != torch.float32):
-            outlook = self._model(batch.features_BF)
-        loss_B = self._losses_B(outlook, batch)
-        loss = (loss_B * batch.weight_B).sum()
+            answer = self._model(batch.features_BF)
+        losses = self._objective.losses(answer, batch)
+        loss = (losses.learned_B * batch.weight_B).sum()
         if math.isfinite(loss.item()):
-            with torch.no_grad():
-                level_B = cross_entropy_B(outlook.log_p_level_BK, batch.target_B)
-                return loss, (level_B * batch.weight_B).sum().item()
-        keys = first_five(batch.row_key_B[~torch.isfinite(loss_B) & (batch.weight_B > 0)].tolist())
+            return loss, (losses.shown_B.detach() * batch.weight_B).sum().item()
+        keys = first_five(batch.row_key_B[~torch.isfinite(losses.learned_B) & (batch.weight_B > 0)].tolist())
         raise DataQualityError(
             f"training loss is not a finite number: {loss.item()} at step {self.step} on rank {self._ranks.rank}, row"
             f" keys {keys}. Check these rows' features; if they are sound, lower training.learning_rate."
         )
-
-    def _losses_B(self, outlook: Outlook, batch: Batch) -> Tensor:
-        training = self._training
-        level_B = level_loss_B(
-            outlook.log_p_level_BK, batch.target_B, kind=self._level_loss, focal_gamma=training.focal_gamma
-        )
-        losses_BT = torch.cat([level_B[:, None], outcome_losses_B2(outlook, batch.outcomes_B2)], dim=1)
-        if training.task_weights is None:
-            return weighed_B(losses_BT, outlook.log_scale_T)
-        # Of the learned weights nothing is left but a gradient of 0, which ranks wait for.
-        given_T = losses_BT.new_tensor([1.0, training.task_weights.orders, training.task_weights.spend])
-        return (losses_BT * given_T).sum(dim=1) + 0.0 * outlook.log_scale_T.sum()
 
     @property
     def kept(self) -> nn.Module:
@@ -139,11 +128,9 @@ class Learner:
 
     @torch.no_grad()
     def score(self, batch: Batch) -> tuple[float, float]:
-        """Return the summed log-loss and the number of right levels of this rank's rows, with the kept weights."""
-        log_p_level_BK = self.kept.eval()(batch.features_BF).log_p_level_BK
-        loss_B = cross_entropy_B(log_p_level_BK, batch.target_B)
-        right_B = log_p_level_BK.argmax(dim=1) == batch.target_B
-        return (loss_B * batch.weight_B).sum().item(), (right_B * batch.weight_B).sum().item()
+        """Return the summed loss that is shown and the number of right rows of this rank, with the kept weights."""
+        losses = self._objective.losses(self.kept.eval()(batch.features_BF), batch)
+        return (losses.shown_B * batch.weight_B).sum().item(), (losses.right_B * batch.weight_B).sum().item()
 
     def state(self) -> dict[str, Tensor]:
         """Everything a later process needs to go on to the bit, as named tensors on the CPU."""

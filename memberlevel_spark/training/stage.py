@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from memberlevel_spark.config import Config
-from memberlevel_spark.errors import ArtefactError
+from memberlevel_spark.errors import ArtefactError, ConfigError
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.stage import load_encoder
-from memberlevel_spark.models.spec import ModelSpec
+from memberlevel_spark.models.spec import EVENTS, ModelSpec
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.launch import run_training
@@ -17,6 +17,7 @@ RUN_RECORD = "run.json"
 SPLITS = ("train", "late", "validation")
 NETWORK = ("model.safetensors", "model.json")
 ENCODER = "encoder.json"
+PRETRAINING = "pretraining"
 
 
 def run_dir(run: Run) -> Path:
@@ -37,6 +38,9 @@ def run_train(run: Run) -> StageResult:
     folder.mkdir(parents=True, exist_ok=True)
     files = {split: run.tables.live_files("examples", version, f"split={split}") for split in SPLITS}
     job = training_job(run.config, folder, encoder, train_files=files["train"], validation_files=files["validation"])
+    if run.config.model.pretraining is not None:
+        job = started_from(job, run.config, folder / PRETRAINING)
+        run_training(pretraining_job(job, run.config), spark=run.tables.spark)
     trained = run_training(job, spark=run.tables.spark)
     if run.config.timeline.train.refit:
         learned_files = tuple(path for split in learned_splits(run) for path in files[split])
@@ -68,7 +72,7 @@ def training_job(
         validation_files=validation_files,
         model=ModelSpec(
             name=config.model.name,
-            num_features=len(encoder.names),
+            num_features=encoder.num_features,
             num_levels=encoder.num_levels,
             hidden=config.model.hidden,
             dropout=config.model.dropout,
@@ -76,9 +80,38 @@ def training_job(
             metrics=encoder.metrics,
             every_metric=config.levels.reach == "all",
             weekly=encoder.num_weekly,
+            events=(encoder.events.num_events, *encoder.events.sizes) if encoder.events else (),
+            reads=config.model.reads,
+            causal=config.model.pretraining == "next",
         ),
         training=config.training,
         seed=config.seed,
+    )
+
+
+def started_from(job: TrainingJob, config: Config, folder: Path) -> TrainingJob:
+    """The job, going on from what is pretrained in a folder."""
+    return replace(job, start_from=str(folder.absolute()), frozen=config.model.frozen)
+
+
+def pretraining_job(job: TrainingJob, config: Config) -> TrainingJob:
+    """What trains the encoder of events that a job goes on from, on the same dates; their labels are not looked at.
+
+    Errors: ConfigError when the network reads no events.
+    """
+    assert job.start_from is not None and config.model.pretraining is not None
+    if EVENTS not in job.model.inputs:
+        raise ConfigError(
+            f"pretraining sets an encoder of events, and the model reads none: {config.model.name} reads"
+            f" {', '.join(job.model.inputs)}. Add events to model.reads, or set model.pretraining to null."
+        )
+    return replace(
+        job,
+        run_dir=job.start_from,
+        training=job.training.model_copy(update={"max_epochs": job.training.pretraining_epochs}),
+        task=config.model.pretraining,
+        start_from=None,
+        frozen=False,
     )
 
 
@@ -96,6 +129,22 @@ def _refit(job: TrainingJob, run: Run, train_files: tuple[str, ...], num_epochs:
 def _kept_dir(run: Run) -> Path:
     """Where the network lies that is kept."""
     return run_dir(run) / "refit" if run.config.timeline.train.refit else run_dir(run)
+
+
+def pretrained_files(run: Run) -> dict[str, bytes]:
+    """Weights and network of the pretraining of this configuration, and the encoder of its examples.
+
+    Errors: ArtefactError when there is none.
+    """
+    folder = run_dir(run)
+    paths = {name: folder / PRETRAINING / name for name in NETWORK} | {ENCODER: folder / ENCODER}
+    missing = [str(path) for path in paths.values() if not path.is_file()]
+    if missing:
+        raise ArtefactError(
+            f"this configuration has no pretrained encoder of events: {missing[0]} is missing. Set model.pretraining"
+            " and run the stage train with the same --config and --set."
+        )
+    return {name: path.read_bytes() for name, path in paths.items()}
 
 
 def trained_files(run: Run) -> dict[str, bytes]:

@@ -83,6 +83,7 @@ PLAIN = TrainingConfig(
     batch_rows=64,
     accumulate_batches=1,
     max_epochs=3,
+    pretraining_epochs=2,
     patience_epochs=10,
     checkpoint_every_steps=0,
     task_weights=TaskWeights(orders=0.1, spend=0.3),

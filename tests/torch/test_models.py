@@ -20,20 +20,24 @@ from memberlevel_spark.models.spec import BODIES, HEADS, LINEAR, ModelSpec
 
 pytestmark = pytest.mark.torch
 
-# 2 measures x 3 weeks are the last features before the 4 levels; then two metrics' needs of 3 levels each.
+# 2 measures x 3 weeks are the last features before the 4 levels; then two metrics' needs of 3 levels each; then two
+# events of 9 numbers each.
 WEEKLY, METRICS, NUM_ENCODED = (2, 3), ("spend_cents", "points"), 12
+EVENTS = (2, 3, 4, 3, 9, 25, 8)
 KINDS = [(name, "softmax") for name in LINEAR] + [(name, head) for name in BODIES for head in HEADS]
 
 
 def spec_of(name: str, head: str = "gate", **changes: object) -> ModelSpec:
-    values = {"level_head": head, "metrics": METRICS, "weekly": WEEKLY, "hidden": (16, 8), **changes}
-    return ModelSpec(name, NUM_ENCODED + 6, 4, **values)  # type: ignore[arg-type]
+    values = {"level_head": head, "metrics": METRICS, "weekly": WEEKLY, "events": EVENTS, "hidden": (16, 8), **changes}
+    return ModelSpec(name, NUM_ENCODED + 6 + 18, 4, **values)  # type: ignore[arg-type]
 
 
 def member_rows(num_rows: int = 64) -> torch.Tensor:
     """Encoded features, and needs that rise from level to level: of spend in one row, of points in the next."""
     needs = torch.tensor([[0.0, 3_000.0, 60_000.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 500.0, 9_000.0]])
-    return torch.cat([random_rows(num_rows, NUM_ENCODED), needs.repeat(num_rows, 1)[:num_rows]], dim=1)
+    events = torch.tensor([[1.0, 2, 3, 1, 2, 0, 8, 5, 24, 1, 7, 2, 0.7, 0.4, 0.1, 0.3, 0.2, 0.5], [0.0] * 18])
+    parts = [rows.repeat(num_rows, 1)[:num_rows] for rows in (needs, events)]
+    return torch.cat([random_rows(num_rows, NUM_ENCODED), *parts], dim=1)
 
 
 def random_rows(num_rows: int = 64, num_features: int = 5) -> torch.Tensor:
@@ -69,12 +73,12 @@ def test_a_sequence_is_read_beside_the_features_in_the_order_of_its_weeks(name: 
     weekly = slice(NUM_ENCODED - 4 - 6, NUM_ENCODED - 4)
     other = rows.clone()
     other[:, weekly] = rows[:, weekly].view(2, 3).flip(1).reshape(-1)
-    changed = (network.body(rows[:, :NUM_ENCODED]) - network.body(other[:, :NUM_ENCODED])).abs()
+    changed = (network.body(rows) - network.body(other)).abs()
     assert changed[:, NUM_ENCODED:].sum() > 0
-    if network.body.sequence is not None:
-        oldest_first = network.body._oldest_first(rows[:, :NUM_ENCODED])
+    if network.body.weeks is not None:
+        oldest_first, every = network.body._weeks(rows), torch.ones(1, 3, dtype=torch.bool)
         assert oldest_first[0, -1].tolist() == rows[0, weekly][[0, 3]].tolist()  # the newest week of both measures
-        difference = network.body.sequence(oldest_first) - network.body.sequence(oldest_first.flip(1))
+        difference = network.body.weeks(oldest_first, every) - network.body.weeks(oldest_first.flip(1), every)
         assert difference.abs().sum() > 0
 
 
@@ -213,7 +217,7 @@ def test_impossible_sizes_are_refused(values: dict[str, object]) -> None:
 
 
 def test_a_spec_with_other_keys_is_refused() -> None:
-    with pytest.raises(ConfigError, match="model spec has other keys than expected: dropout, every_metric,"):
+    with pytest.raises(ConfigError, match="model spec has other keys than expected: causal, dropout, events, every_metric,"):
         ModelSpec.from_dict({"name": "mlp", "num_features": 5, "num_levels": 4, "hidden": [], "width": 3})
 
 

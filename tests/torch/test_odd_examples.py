@@ -85,12 +85,14 @@ def test_a_feature_that_is_no_number_is_refused_with_its_count(tmp_path: Path, v
 def test_two_levels_and_twelve_are_learned_by_every_network(name: str, head: str, num_levels: int) -> None:
     torch.manual_seed(1)
     num_needs = num_levels - 1
+    num_features, events = 10 + num_levels + num_needs + 9, (1, 2, 2, 2, 2, 2, 2)
     spec = ModelSpec(
-        name, 10 + num_levels + num_needs, num_levels, (8,), 0.1, head, metrics=("spend_cents",), weekly=(2, 3)
+        name, num_features, num_levels, (8,), 0.1, head, metrics=("spend_cents",), weekly=(2, 3), events=events
     )
     network = build_network(spec)
     needs = torch.linspace(0, 90_000, num_needs).expand(60, -1)
-    rows = torch.cat([torch.randn(60, 10 + num_levels), needs], dim=1)
+    rows = torch.cat([torch.randn(60, 10 + num_levels), needs, torch.ones(60, 9)], dim=1)
+    rows[0, -9:] = 0  # without any event
     rows[:, 0] = 0  # a feature that is always the same
     target_B, outcomes_B2 = torch.arange(60) % num_levels, torch.tensor([[0.0, 0.0], [2.0, -700.0]]).repeat(30, 1)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.02)
