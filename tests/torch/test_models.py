@@ -217,7 +217,7 @@ def test_impossible_sizes_are_refused(values: dict[str, object]) -> None:
 
 
 def test_a_spec_with_other_keys_is_refused() -> None:
-    with pytest.raises(ConfigError, match="model spec has other keys than expected: causal, dropout, events, every_metric,"):
+    with pytest.raises(ConfigError, match="has other keys than expected: causal, dropout, events, every_metric,"):
         ModelSpec.from_dict({"name": "mlp", "num_features": 5, "num_levels": 4, "hidden": [], "width": 3})
 
 
