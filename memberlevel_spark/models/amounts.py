@@ -7,6 +7,7 @@ Shape legend: B rows, M parts of the mixture, K thresholds.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,8 +19,9 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.02, 0.5
 NUM_PARTS = 3
 # Where the parts begin, in log(1 + amount): tens, hundreds and thousands of currency units in cents.
 _FIRST_LOCATIONS = (7.0, 8.0, 9.0)
-# Halvings of the interval in log space in which a quantile lies: enough for a cent in ten million.
-_HALVINGS = 30
+# Steps in log space towards a quantile: enough for a cent in a million.
+_HALVINGS, _NEWTON_STEPS = 10, 4
+_SMALLEST_P = 1e-7
 _LARGEST_LOG = 30.0
 
 
@@ -68,16 +70,36 @@ class Amounts(NamedTuple):
         mean_BM = torch.exp(self.location_BM.clamp(max=_LARGEST_LOG)) * scale / torch.sin(scale) - 1
         return (mean_BM.clamp(min=0) * self.log_weight_BM.exp()).sum(dim=1) * self.log_p_some_B.exp()
 
-    def quantile(self, share: float) -> Tensor:
-        """Return the amount [B] below or at which ``share`` of the probability lies, 0 where no order is likelier."""
-        target_B = (1 - share) / self.log_p_some_B.exp().clamp(min=1e-12)
-        low_B, high_B = torch.full_like(target_B, -1.0), torch.full_like(target_B, _LARGEST_LOG)
+    def quantiles(self, shares: Sequence[float]) -> Tensor:
+        """Return the amounts [B, Q] below or at which shares of the probability lie, 0 where no order is likelier.
+
+        A quantile lies between those of the parts; halving comes near it, Newton's steps the rest of the way.
+        """
+        left_Q = 1 - self.log_p_some_B.new_tensor(tuple(shares))
+        target_BQ = left_Q / self.log_p_some_B.exp().clamp(min=_SMALLEST_P)[:, None]
+        of_parts_BQM = self._at(torch.logit(target_BQ.clamp(_SMALLEST_P, 1 - _SMALLEST_P)))
+        low_BQ, high_BQ = of_parts_BQM.amin(dim=2), of_parts_BQM.amax(dim=2)
         for _ in range(_HALVINGS):
-            middle_B = (low_B + high_B) / 2
-            above_BM = torch.sigmoid((self.location_BM - middle_B[:, None]) / self.scale_BM)
-            is_above_B = (above_BM * self.log_weight_BM.exp()).sum(dim=1) > target_B
-            low_B, high_B = torch.where(is_above_B, middle_B, low_B), torch.where(is_above_B, high_B, middle_B)
-        return torch.where(target_B < 1, torch.expm1(high_B).clamp(min=0), torch.zeros_like(high_B))
+            middle_BQ = (low_BQ + high_BQ) / 2
+            is_above_BQ = self._above(middle_BQ)[0] > target_BQ
+            low_BQ, high_BQ = torch.where(is_above_BQ, middle_BQ, low_BQ), torch.where(is_above_BQ, high_BQ, middle_BQ)
+        found_BQ = (low_BQ + high_BQ) / 2
+        for _ in range(_NEWTON_STEPS):
+            above_BQ, density_BQ = self._above(found_BQ)
+            step_BQ = (above_BQ - target_BQ) / density_BQ.clamp(min=_SMALLEST_P)
+            found_BQ = (found_BQ + step_BQ).clamp(low_BQ, high_BQ)
+        return torch.where(target_BQ < 1, torch.expm1(found_BQ).clamp(min=0), torch.zeros_like(found_BQ))
+
+    def _at(self, logit_BQ: Tensor) -> Tensor:
+        """Where each part has a probability above it, given as its logit, [B, Q, M]."""
+        return self.location_BM[:, None] - self.scale_BM[:, None] * logit_BQ[:, :, None]
+
+    def _above(self, log_amount_BQ: Tensor) -> tuple[Tensor, Tensor]:
+        """P(Y above) and the density there, given an order, [B, Q]."""
+        weight_B1M, scale_B1M = self.log_weight_BM.exp()[:, None], self.scale_BM[:, None]
+        above_BQM = torch.sigmoid((self.location_BM[:, None] - log_amount_BQ[:, :, None]) / scale_B1M)
+        density_BQM = above_BQM * (1 - above_BQM) / scale_B1M
+        return (above_BQM * weight_B1M).sum(dim=2), (density_BQM * weight_B1M).sum(dim=2)
 
 
 class AmountsHead(nn.Module):

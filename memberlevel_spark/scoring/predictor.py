@@ -118,7 +118,7 @@ def _forecast(outlook: "Outlook") -> "Tensor":
         -torch.expm1(outlook.log_p_none_B.double()),
         outlook.orders.mean(),
         outlook.spend.mean(),
-        *(outlook.spend.quantile(share) for share in QUANTILES),
+        *outlook.spend.quantiles(QUANTILES).unbind(dim=1),
     ]
     p_level_BK = torch.softmax(outlook.log_p_level_BK.double(), dim=1)
     return torch.cat([p_level_BK, torch.stack([number.double() for number in numbers], dim=1)], dim=1)
