@@ -86,7 +86,7 @@ STAGES = (
         "evaluate",
         "metrics against baselines on the test date",
         "-",
-        ("examples", "member_days"),
+        ("examples", "member_days", "member_features"),
         ("(metrics.json)",),
         "evaluation.stage:run_evaluate",
     ),
@@ -151,7 +151,7 @@ TOOLS = (
         "the model, variants of it and its rivals over several test dates and seeds",
         "forecaster, test date, seed",
         ("members", "member_days", "member_levels"),
-        ("backtest_examples", "(experiments.json)", "(experiments.md)"),
+        ("backtest_examples", "learning_curve_examples", "(experiments.json)", "(experiments.md)"),
         "evaluation.experiments:run_experiments",
     ),
     Stage(

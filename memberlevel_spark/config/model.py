@@ -173,9 +173,11 @@ class LeakageConfig(Model):
 
 
 class EvaluationConfig(Model):
-    """Training rows the boosted-tree baseline is fitted on, on the driver; more are sampled down to about as many."""
+    """Training rows the boosted-tree baseline is fitted on, on the driver; more are sampled down to about as many.
+    Members below which a slice is judged together with other small ones."""
 
     boosted_tree_rows: int = Field(ge=100)
+    min_slice_members: int = Field(ge=1)
 
 
 class VariantConfig(Model):
@@ -192,7 +194,8 @@ class VariantConfig(Model):
 
 class ExperimentsConfig(Model):
     """What the job experiments compares: test dates back from ``timeline.test`` and the days between them, seeds of
-    each, resamples of the intervals, processes that train side by side, and variants on every so many test dates."""
+    each, resamples of the intervals, processes that train side by side, variants on every so many test dates, and
+    shares of the members for the learning curve."""
 
     num_tests: int = Field(ge=1)
     every_days: int = Field(ge=1)
@@ -201,6 +204,7 @@ class ExperimentsConfig(Model):
     processes: int = Field(ge=1)
     variants: dict[Annotated[str, Field(pattern=IDENTIFIER)], VariantConfig]
     variants_every: int = Field(ge=1)
+    learning_curve_shares: tuple[Annotated[float, Field(gt=0, le=1)], ...]
 
 
 class ScoringConfig(Model):

@@ -6,6 +6,8 @@ All bins have equal width and are closed on the right, (a, b], the first one als
 and in scikit-learn's ``calibration_curve``. Shape legend: N members, K levels, B bins.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -20,6 +22,7 @@ from memberlevel_spark.evaluation.inputs import (
 
 MOVES_UP = "moves_up"
 ALL_LEVELS = "all_levels"
+CHURNS = "churns"
 
 
 def top_label_ece(target_N: ArrayLike, p_level_NK: ArrayLike, *, bins: int = 15) -> float:
@@ -52,7 +55,7 @@ def classwise_ece(target_N: ArrayLike, p_level_NK: ArrayLike, *, bins: int = 15)
 
 def reliability(
     target_N: ArrayLike, p_level_NK: ArrayLike, *, level_now_N: ArrayLike | None = None, bins: int = 10
-) -> list[dict[str, float | int | str]]:
+) -> list[dict[str, Any]]:
     """Points of the calibration curves, as ``{event, confidence, observed, count}``, one per non-empty bin.
 
     event ``moves_up`` (only with ``level_now_N``): the member holds a higher level than now; one value per member.
@@ -64,7 +67,7 @@ def reliability(
     """
     target_N, p_NK = _checked_pair(target_N, p_level_NK)
     num_levels = p_NK.shape[1]
-    points: list[dict[str, float | int | str]] = []
+    points: list[dict[str, Any]] = []
     if level_now_N is not None:
         now_N = checked_levels("level_now", level_now_N, num_levels=num_levels)
         check_same_rows(target=target_N, level_now=now_N)
@@ -73,11 +76,29 @@ def reliability(
     return points + _curve(ALL_LEVELS, p_NK.ravel(), held_NK.ravel(), bins)
 
 
+def churn_reliability(churned_N: ArrayLike, p_churn_N: ArrayLike, *, bins: int = 10) -> list[dict[str, Any]]:
+    """Points of the calibration curve of P(no order), as ``reliability`` gives them; event ``churns``.
+
+    Raises:
+        DataQualityError: different numbers of rows, or bins is below 1.
+    """
+    churned, p_N = np.asarray(churned_N, dtype=np.float64), np.asarray(p_churn_N, dtype=np.float64)
+    check_same_rows(churned=churned, p_churn=p_N)
+    return _curve(CHURNS, p_N, churned, bins)
+
+
 def p_move_up(level_now_N: IntArray, p_level_NK: FloatArray) -> FloatArray:
     """Return P(moves up) [N]: the probability mass above the level held now; 0 for members of the top level."""
     above_NK = np.arange(p_level_NK.shape[1]) > level_now_N[:, np.newaxis]
     p_up_N: FloatArray = np.where(above_NK, p_level_NK, 0.0).sum(axis=1)
     return p_up_N
+
+
+def p_move_down(level_now_N: IntArray, p_level_NK: FloatArray) -> FloatArray:
+    """Return P(moves down) [N]: the probability mass below the level held now; 0 for members of the lowest level."""
+    below_NK = np.arange(p_level_NK.shape[1]) < level_now_N[:, np.newaxis]
+    p_down_N: FloatArray = np.where(below_NK, p_level_NK, 0.0).sum(axis=1)
+    return p_down_N
 
 
 def _checked_pair(target_N: ArrayLike, p_level_NK: ArrayLike) -> tuple[IntArray, FloatArray]:
@@ -93,7 +114,7 @@ def _binned_gap(p_N: FloatArray, happened_N: ArrayLike, bins: int) -> float:
     return float(np.abs(p_sum_B - happened_sum_B).sum() / len(p_N))
 
 
-def _curve(event: str, p_N: FloatArray, happened_N: ArrayLike, bins: int) -> list[dict[str, float | int | str]]:
+def _curve(event: str, p_N: FloatArray, happened_N: ArrayLike, bins: int) -> list[dict[str, Any]]:
     sums = zip(*_bin_sums(p_N, happened_N, bins), strict=True)
     return [
         {"event": event, "confidence": float(p_sum / count), "observed": float(hits / count), "count": int(count)}

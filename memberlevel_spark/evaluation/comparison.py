@@ -52,6 +52,35 @@ def comparison_page(results: Sequence[Result], differences: Mapping[str, Sequenc
     return "\n".join(parts)
 
 
+@dataclass(frozen=True)
+class CurvePoint:
+    """What a forecaster reached that had learned from a share of the members, and how many members and rows it is."""
+
+    share: float
+    members: int
+    rows: int
+    result: Result
+
+    def plain(self) -> dict[str, Any]:
+        """As a row of ``experiments.json``."""
+        told = {"share": self.share, "members": self.members, "rows": self.rows}
+        return {**told, "forecaster": self.result.name, "seed": self.result.seed, **self.result.metrics}
+
+
+def learning_curve_part(points: Sequence[CurvePoint]) -> str:
+    """Write the learning curve as a table; nothing without points."""
+    if not points:
+        return ""
+    metrics = [name for name in SHOWN if any(point.result.metrics.get(name) is not None for point in points)]
+    lines = [_line(["share", "members", "rows", "forecaster", *metrics]), _line(["---"] * (len(metrics) + 4))]
+    for share, members, rows, name in dict.fromkeys((p.share, p.members, p.rows, p.result.name) for p in points):
+        own = [point.result for point in points if (point.share, point.result.name) == (share, name)]
+        cells = [f"{share:g}", f"{members:,}", f"{rows:,}", name, *(_over_seeds(own, metric) for metric in metrics)]
+        lines.append(_line(cells))
+    head = f"## Learning curve: trained on a share of the members, all of them forecast as of {points[0].result.test}"
+    return "\n".join(["", head, "", *lines, ""])
+
+
 def _metric_table(results: Sequence[Result], names: Sequence[str]) -> list[str]:
     """Mean over test dates, then over seeds; ± is the deviation between seeds."""
     metrics = [name for name in SHOWN if any(result.metrics.get(name) is not None for result in results)]

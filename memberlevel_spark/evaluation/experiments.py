@@ -1,7 +1,7 @@
 """The job experiments: the configured model, variants of it and its rivals, over several test dates and seeds.
 
 In: features and labels, made for the dates that lack them. Out: ``backtest_examples`` (a split is an as-of date here),
-``experiments.json`` with every number, ``experiments.md`` with the tables.
+``experiments.json`` with every number, ``experiments.md`` with the tables, ``learning_curve.png``.
 
 Nothing is chosen here: the model and its epochs are those of the configuration, and each test date is forecast by what
 was trained on dates whose labels were known by then. The encoder is fitted once, on the earliest of these trainings.
@@ -10,10 +10,8 @@ was trained on dates whose labels were known by then. The encoder is fitted once
 import json
 import logging
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,39 +22,25 @@ from pyspark.sql import functions as F
 from memberlevel_spark.config import Config
 from memberlevel_spark.config.model import VariantConfig
 from memberlevel_spark.evaluation.backtest import Judged, Origin, paired_differences, rolling_origins
-from memberlevel_spark.evaluation.comparison import Result, comparison_page
-from memberlevel_spark.evaluation.forecasts import Actuals, Forecast, judge
+from memberlevel_spark.evaluation.comparison import Result, comparison_page, learning_curve_part
+from memberlevel_spark.evaluation.experiment_shop import BACKTEST_EXAMPLES, MODEL, Shop, judged, trial_job
+from memberlevel_spark.evaluation.forecasts import Forecast
 from memberlevel_spark.evaluation.inputs import FloatArray
+from memberlevel_spark.evaluation.learning_curve import learning_curve
 from memberlevel_spark.evaluation.rivals import rival_forecasts, rows_of, tree_forecast
 from memberlevel_spark.evaluation.run_rate import RunRate
 from memberlevel_spark.evaluation.stage import histories_forecast
 from memberlevel_spark.evaluation.trials import Trial, run_jobs, run_trials
 from memberlevel_spark.examples.build import build_examples, join_features, join_outcomes
-from memberlevel_spark.examples.encoder import Encoder, input_tables
+from memberlevel_spark.examples.encoder import input_tables
 from memberlevel_spark.examples.stage import event_inputs, fit_encoder, reads_events, run_labels
 from memberlevel_spark.features.stage import run_features
 from memberlevel_spark.ingest.money import shop_digits
 from memberlevel_spark.run import RowCounts, Run, StageResult
-from memberlevel_spark.schemas import EXAMPLES
-from memberlevel_spark.scoring.apply import feature_matrix
-from memberlevel_spark.training.job import TrainingJob
-from memberlevel_spark.training.stage import pretraining_job, started_from, training_job
+from memberlevel_spark.training.stage import pretraining_job, started_from
 
-DEFAULT = "model"
 IDENTITY = ("member_id", "level_now", "target_level")
-BACKTEST_EXAMPLES = replace(EXAMPLES, name="backtest_examples")
 log = logging.getLogger("memberlevel_spark")
-
-
-@dataclass(frozen=True)
-class Shop:
-    """What all experiments of a run share: rows of every as-of date, and what reads them."""
-
-    encoder: Encoder
-    version: int
-    rows: Mapping[date, pa.Table]  # in the order of row_key
-    files: Mapping[date, tuple[str, ...]]
-    unit: float  # minor units in a whole one
 
 
 def run_experiments(run: Run) -> StageResult:
@@ -72,16 +56,18 @@ def run_experiments(run: Run) -> StageResult:
     shop = _prepared(run, origins)
     results = [*_rivals(run, shop, origins), *_networks(run, shop, origins)]
     differences = _differences(run, shop, origins, results)
+    curve = learning_curve(run, shop, origins[-1])
     record = {
         "test_dates": [str(origin.test) for origin in origins],
         "results": [
             {"test": str(each.test), "forecaster": each.name, "seed": each.seed, **each.metrics} for each in results
         ],
         "differences": differences,
+        "learning_curve": [point.plain() for point in curve],
     }
-    (run.shop_dir / "experiments.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    (run.shop_dir / "experiments.json").write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
     page = run.shop_dir / "experiments.md"
-    page.write_text(comparison_page(results, differences), encoding="utf-8")
+    page.write_text(comparison_page(results, differences) + learning_curve_part(curve), encoding="utf-8")
     note = f"{len(origins)} test dates, {len(settings.seeds)} seeds, tables in {page}"
     return StageResult(RowCounts(0, 0), {BACKTEST_EXAMPLES.name: shop.version}, {}, note)
 
@@ -119,7 +105,7 @@ def _networks(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]
     settings, folder = run.config.experiments, run.shop_dir / "runs" / "experiments"
     folder.mkdir(parents=True, exist_ok=True)
     some = set(origins[:: -settings.variants_every])
-    asked = [(DEFAULT, run.config, origin) for origin in origins]
+    asked = [(MODEL, run.config, origin) for origin in origins]
     asked += [
         (name, _changed(run.config, variant), origin)
         for name, variant in settings.variants.items()
@@ -132,7 +118,13 @@ def _networks(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]
     named = [(name, config, origin, seed) for name, config, origin in asked for seed in settings.seeds]
     trials, pretrainings = [], {}
     for name, config, origin, seed in named:
-        job = _trial_job(config, shop, origin, folder / f"{name}-{origin.test}-{seed}")
+        job = trial_job(
+            config,
+            shop.encoder,
+            train_files=tuple(path for day in origin.train for path in shop.files[day]),
+            validation_files=shop.files[origin.train[-1]],
+            folder=folder / f"{name}-{origin.test}-{seed}",
+        )
         if config.model.pretraining is not None:
             # One pretraining serves all seeds, and all models that go on from the same.
             kind = f"{config.model.pretraining}-{job.model.event_encoder}-{origin.test}"
@@ -142,7 +134,7 @@ def _networks(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]
     results = []
     run_jobs(list(pretrainings.values()), settings.processes)
     for (name, _, origin, seed), forecast_NP in zip(named, run_trials(trials, settings.processes), strict=True):
-        results.append(_judged(shop, origin.test, name, seed, Forecast.of_array(forecast_NP, shop.encoder.num_levels)))
+        results.append(judged(shop, origin.test, name, seed, Forecast.of_array(forecast_NP, shop.encoder.num_levels)))
     shutil.rmtree(folder)
     return results
 
@@ -153,22 +145,6 @@ def _changed(config: Config, variant: VariantConfig) -> Config:
     return config.model_copy(update={"model": config.model.model_copy(update=changes)})
 
 
-def _trial_job(config: Config, shop: Shop, origin: Origin, folder: Path) -> TrainingJob:
-    """All epochs on every training date; the last of them stands in for the validation that nothing depends on."""
-    job = training_job(
-        config,
-        folder.absolute(),
-        shop.encoder,
-        train_files=tuple(path for day in origin.train for path in shop.files[day]),
-        validation_files=shop.files[origin.train[-1]],
-    )
-    return replace(
-        job,
-        training=job.training.model_copy(update={"how": "inline", "num_processes": 1}),
-        keep="last",
-    )
-
-
 def _rivals(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]:
     config, results = run.config, []
     run_rate = RunRate.of(config, shop.encoder)
@@ -177,22 +153,13 @@ def _rivals(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]:
         test = rows_of(shop.rows[origin.test])
         member_N = shop.rows[origin.test].column("member_id").to_numpy().astype(str)
         forecasts = histories_forecast(run.tables.read("member_days"), origin.test, member_N, run_rate)
-        results += [_judged(shop, origin.test, name, 0, forecast) for name, forecast in forecasts.items()]
+        results += [judged(shop, origin.test, name, 0, forecast) for name, forecast in forecasts.items()]
         for seed in config.experiments.seeds:
             # Only the trees draw lots; the others are the same with every seed.
             make = rival_forecasts if seed == config.experiments.seeds[0] else tree_forecast
             forecasts = make(train, test, run_rate, seed=seed)
-            results += [_judged(shop, origin.test, name, seed, forecast) for name, forecast in forecasts.items()]
+            results += [judged(shop, origin.test, name, seed, forecast) for name, forecast in forecasts.items()]
     return results
-
-
-def _judged(shop: Shop, day: date, name: str, seed: int, forecast: Forecast) -> Result:
-    rows = shop.rows[day]
-    target_N, now_N = (rows.column(name).to_numpy() for name in ("target_level", "level_now"))
-    actuals = Actuals.of(target_N, now_N, feature_matrix(rows.column("outcomes").combine_chunks()), unit=shop.unit)
-    result = Result(day, name, seed, judge(actuals, forecast.in_units(shop.unit)), forecast.p_level_NK)
-    log.info("experiments: as of %s, %s, seed %d: %s", day, name, seed, _shown(result))
-    return result
 
 
 def _differences(
@@ -200,16 +167,16 @@ def _differences(
 ) -> dict[str, list[dict[str, Any]]]:
     """The model less each other forecaster, on the test dates that both were asked for."""
     settings, found = run.config.experiments, {}
-    levelled = [result.name for result in results if result.p_level_NK is not None and result.name != DEFAULT]
+    levelled = [result.name for result in results if result.p_level_NK is not None and result.name != MODEL]
     for name in dict.fromkeys(levelled):
         dates = []
         for origin in origins:
-            by_name = {each: _levels_of(results, origin.test, each) for each in (DEFAULT, name)}
+            by_name = {each: _levels_of(results, origin.test, each) for each in (MODEL, name)}
             if by_name[name]:
                 rows = shop.rows[origin.test]
                 member_N, now_N, target_N = (rows.column(name).to_numpy() for name in IDENTITY)
                 dates.append(Judged(member_N.astype(str), now_N, target_N, by_name))
-        told = paired_differences(dates, (DEFAULT, name), num_resamples=settings.num_resamples, seed=run.config.seed)
+        told = paired_differences(dates, (MODEL, name), num_resamples=settings.num_resamples, seed=run.config.seed)
         found[name] = [vars(difference) for difference in told]
     return found
 
@@ -218,8 +185,3 @@ def _levels_of(results: list[Result], day: date, name: str) -> list[FloatArray]:
     """Of each seed."""
     asked = [result.p_level_NK for result in results if (result.test, result.name) == (day, name)]
     return [p_level_NK for p_level_NK in asked if p_level_NK is not None]
-
-
-def _shown(result: Result) -> str:
-    names = ("log_loss", "accuracy", "upgrade_auc")
-    return ", ".join(f"{name} {result.metrics[name]:.4f}" for name in names if result.metrics.get(name) is not None)

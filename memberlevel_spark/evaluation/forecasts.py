@@ -3,7 +3,7 @@
 Shape legend: N members, K levels.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -27,6 +27,10 @@ class Actuals:
         """From columns of ``examples``; ``outcomes_N2`` are orders and spend, ``unit`` minor units make a whole one."""
         orders_N, spend_N = outcomes_N2.astype(np.float64).T
         return cls(target_N, level_now_N, orders_N, spend_N / unit)
+
+    def of_rows(self, kept_N: np.ndarray) -> "Actuals":
+        """Those of some members, by a mask or by places."""
+        return Actuals(*(getattr(self, field.name)[kept_N] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,11 @@ class Forecast:
         names = ("spend_N", "spend_low_N", "spend_median_N", "spend_high_N")
         amounts = {name: getattr(self, name) for name in names}
         return replace(self, **{name: value / unit for name, value in amounts.items() if value is not None})
+
+    def of_rows(self, kept_N: np.ndarray) -> "Forecast":
+        """What was said of some members, by a mask or by places."""
+        said = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Forecast(**{name: value[kept_N] for name, value in said.items() if value is not None})
 
     def with_levels(self, p_level_NK: FloatArray) -> "Forecast":
         """The same forecast, and of levels too."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import metrics as sk
 
-from memberlevel_spark.evaluation.calibration import classwise_ece, p_move_up, reliability, top_label_ece
+from memberlevel_spark.evaluation.calibration import classwise_ece, p_move_down, p_move_up, reliability, top_label_ece
 from memberlevel_spark.evaluation.inputs import (
     FloatArray,
     IntArray,
@@ -18,6 +18,7 @@ from memberlevel_spark.evaluation.inputs import (
     checked_levels,
     checked_probabilities,
 )
+from memberlevel_spark.evaluation.ranking import event_metrics
 
 __all__ = [
     "METRIC_NAMES",
@@ -38,6 +39,14 @@ METRIC_NAMES = (
     "log_loss",
     "upgrade_auc",
     "upgrade_ap",
+    "upgrade_lift_1",
+    "upgrade_lift_5",
+    "upgrade_lift_10",
+    "downgrade_auc",
+    "downgrade_ap",
+    "downgrade_lift_1",
+    "downgrade_lift_5",
+    "downgrade_lift_10",
     "ece",
 )
 
@@ -51,6 +60,9 @@ def level_metrics(target_N: ArrayLike, level_now_N: ArrayLike, p_level_NK: Array
     - log_loss: mean −ln P(realised level), in nats; a probability of 0 is taken as the smallest float64 step (36 nats).
     - upgrade_auc, upgrade_ap: how well P(moves up) orders ALL members, those of the top level included (theirs is 0);
       None when nobody moved up, or everybody did.
+    - upgrade_lift_1, _5, _10: how many times as many moved up in this percentage of members, those of the highest
+      P(moves up), as of all; None as above.
+    - downgrade_…: the same of moves down; P(moves down) is 0 for members of the lowest level.
     - ece: ``classwise_ece`` with 15 bins.
 
     Args:
@@ -70,7 +82,8 @@ def level_metrics(target_N: ArrayLike, level_now_N: ArrayLike, p_level_NK: Array
     return {
         **_point_metrics(true_N, predicted_N, num_levels=num_levels),
         "log_loss": _log_loss(true_N, p_NK),
-        **_upgrade_metrics(true_N > now_N, p_move_up(now_N, p_NK)),
+        **event_metrics("upgrade", true_N > now_N, p_move_up(now_N, p_NK)),
+        **event_metrics("downgrade", true_N < now_N, p_move_down(now_N, p_NK)),
         # Classwise and not top-label: a forecast with one constant confidence, such as persistence with its measured
         # stay share, has a top-label error near zero by construction, whatever it says about the other levels.
         "ece": classwise_ece(true_N, p_NK),
@@ -132,12 +145,3 @@ def _log_loss(true_N: IntArray, p_NK: FloatArray) -> float:
     # scikit-learn warns about rows that miss 1 by more than 1.5e-8; the checked input may miss it by 1e-6.
     normalised_NK = p_NK / p_NK.sum(axis=1, keepdims=True)
     return float(sk.log_loss(true_N, normalised_NK, labels=np.arange(p_NK.shape[1])))
-
-
-def _upgrade_metrics(moved_up_N: ArrayLike, p_up_N: FloatArray) -> dict[str, float | None]:
-    if np.unique(np.asarray(moved_up_N)).size < 2:
-        return {"upgrade_auc": None, "upgrade_ap": None}
-    return {
-        "upgrade_auc": float(sk.roc_auc_score(moved_up_N, p_up_N)),
-        "upgrade_ap": float(sk.average_precision_score(moved_up_N, p_up_N)),
-    }

@@ -13,8 +13,10 @@ from sklearn import metrics as sk
 
 from memberlevel_spark.errors import DataQualityError, first_five
 from memberlevel_spark.evaluation.inputs import FloatArray, check_same_rows
+from memberlevel_spark.evaluation.ranking import captured_share, event_metrics, shared_over_ties
 
-NUM_DECILES = 10
+NUM_TENTHS = 10
+TOP_SHARES = (0.01, 0.05, 0.10, 0.20)
 # The share of members whose spend lies between the forecast's lower and upper bound, if the forecast is right.
 INTERVAL_SHARE = 0.8
 # Below it, the forecast of a count is taken as this: a member who ordered after all would cost infinitely much.
@@ -22,20 +24,12 @@ SMALLEST_COUNT = 1e-3
 
 
 def churn_metrics(churned_N: ArrayLike, p_churn_N: ArrayLike) -> dict[str, float | None]:
-    """Judge P(no order in the horizon): AUC, average precision, Brier score, and lift in the first tenth.
+    """Judge P(no order in the horizon): AUC, average precision, lift in the first 1, 5 and 10 %, and Brier score.
 
     ``churn_lift_10``: how many times as many of the tenth of members whose churn is likeliest churned, as of all.
     """
     true_N, p_N = _checked(churned_N, p_churn_N, names=("churned", "p_churn"))
-    brier = float(np.square(p_N - true_N).mean())
-    if np.unique(true_N).size < 2:
-        return {"churn_auc": None, "churn_ap": None, "churn_brier": brier, "churn_lift_10": None}
-    return {
-        "churn_auc": float(sk.roc_auc_score(true_N, p_N)),
-        "churn_ap": float(sk.average_precision_score(true_N, p_N)),
-        "churn_brier": brier,
-        "churn_lift_10": float(true_N[_first_share(p_N, 0.1)].mean() / true_N.mean()),
-    }
+    return {**event_metrics("churn", true_N, p_N), "churn_brier": float(np.square(p_N - true_N).mean())}
 
 
 def order_metrics(num_orders_N: ArrayLike, expected_N: ArrayLike) -> dict[str, float | None]:
@@ -58,9 +52,11 @@ def spend_metrics(spend_N: ArrayLike, expected_N: ArrayLike, median_N: ArrayLike
     - spend_gini: normalised Gini of the expected spend (``normalised_gini``).
     - spend_decile_error: over tenths of members by expected spend, mean absolute gap of expected and realised sums,
       as a share of all that was spent.
-    - spend_top_10: share of all spend that the tenth of members with the highest expectation brought.
+    - spend_top_1, _5, _10, _20: share of all spend that this percentage of members, those with the highest
+      expectation, brought.
 
     Rank metrics are None when all spend, or all expectations, are equal; shares when nothing was spent.
+    Members of equal expectation share their mean spend.
     """
     true_N, expected_N = _checked(spend_N, expected_N, names=("spend", "expected spend"))
     _, median_N = _checked(spend_N, median_N, names=("spend", "median spend"))
@@ -71,8 +67,23 @@ def spend_metrics(spend_N: ArrayLike, expected_N: ArrayLike, median_N: ArrayLike
         "spend_spearman": float(np.corrcoef(rankdata(true_N), rankdata(expected_N))[0, 1]) if varies else None,
         "spend_gini": normalised_gini(true_N, expected_N) if varies and total > 0 else None,
         "spend_decile_error": _decile_error(true_N, expected_N) if total > 0 else None,
-        "spend_top_10": float(true_N[_first_share(expected_N, 0.1)].sum() / total) if total > 0 else None,
+        **{f"spend_top_{round(100 * share)}": captured_share(true_N, expected_N, share) for share in TOP_SHARES},
     }
+
+
+def spend_by_tenths(spend_N: ArrayLike, expected_N: ArrayLike) -> list[dict[str, float]]:
+    """Members and the sums of expected and realised spend, of each tenth of members from the lowest expectation up.
+
+    Tenths differ by one member at most; of fewer than ten members, only those that have one. Members of equal
+    expectation share their mean spend.
+    """
+    true_N, expected_N = _checked(spend_N, expected_N, names=("spend", "expected spend"))
+    shared_N = shared_over_ties(true_N, expected_N)
+    parts = np.array_split(np.argsort(expected_N, kind="stable"), min(NUM_TENTHS, len(true_N)))
+    return [
+        {"members": len(part), "expected": float(expected_N[part].sum()), "realised": float(shared_N[part].sum())}
+        for part in parts
+    ]
 
 
 def coverage(spend_N: ArrayLike, low_N: ArrayLike, high_N: ArrayLike) -> float:
@@ -89,8 +100,7 @@ def normalised_gini(spend_N: ArrayLike, expected_N: ArrayLike) -> float:
     1 is the true order, 0 a random one. Members of equal expectation share their mean: their order says nothing.
     """
     true_N, expected_N = _checked(spend_N, expected_N, names=("spend", "expected spend"))
-    _, tie_N = np.unique(expected_N, return_inverse=True)
-    shared_N = (np.bincount(tie_N, weights=true_N) / np.bincount(tie_N))[tie_N]
+    shared_N = shared_over_ties(true_N, expected_N)
     return _gini(shared_N[np.argsort(expected_N, kind="stable")]) / _gini(np.sort(true_N))
 
 
@@ -101,14 +111,8 @@ def _gini(ascending_N: FloatArray) -> float:
 
 
 def _decile_error(true_N: FloatArray, expected_N: FloatArray) -> float:
-    parts = np.array_split(np.argsort(expected_N, kind="stable"), NUM_DECILES)
-    gaps = [abs(expected_N[part].sum() - true_N[part].sum()) for part in parts]
-    return float(sum(gaps) / true_N.sum())
-
-
-def _first_share(score_N: FloatArray, share: float) -> np.ndarray:
-    """The rows with the highest scores, one at least; of equal ones the first."""
-    return np.argsort(-score_N, kind="stable")[: max(1, round(share * len(score_N)))]
+    tenths = spend_by_tenths(true_N, expected_N)
+    return float(sum(abs(tenth["expected"] - tenth["realised"]) for tenth in tenths) / true_N.sum())
 
 
 def _checked(true_N: ArrayLike, forecast_N: ArrayLike, *, names: tuple[str, str]) -> tuple[FloatArray, FloatArray]:

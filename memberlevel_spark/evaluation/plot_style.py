@@ -9,11 +9,13 @@ transparent. Figures are drawn 360 units wide, about the width of a phone, so th
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import matplotlib as mpl
 import matplotlib.style
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -55,16 +57,34 @@ def svg_of(name: str, paint: Callable[[Figure], None], *, height_in: float) -> s
 
     ``name`` keeps the ids of two figures on one page apart. No date, no random id, no fixed width: CSS sets the size.
     """
-    # Starting from matplotlib's defaults makes the result independent of a matplotlibrc on the machine.
-    with mpl.style.context({**STYLE, "svg.hashsalt": name}, after_reset=True), warnings.catch_warnings():
-        # Names in scripts that the measuring font lacks are drawn by the browser's font, so the warning is idle.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with _styled(name):
         figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
         FigureCanvasSVG(figure)
         paint(figure)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return _embeddable(buffer.getvalue())
+
+
+def png_of(paint: Callable[[Figure], None], *, height_in: float) -> bytes:
+    """Paint a figure and return it as a PNG file on white, the same bytes for the same data."""
+    with _styled("png"):
+        figure = Figure(figsize=(1.5 * WIDTH_IN, height_in), layout="constrained")
+        FigureCanvasAgg(figure)
+        paint(figure)
+        buffer = io.BytesIO()
+        # The default metadata names the version of matplotlib.
+        figure.savefig(buffer, format="png", dpi=120, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@contextmanager
+def _styled(name: str) -> Iterator[None]:
+    # Starting from matplotlib's defaults makes the result independent of a matplotlibrc on the machine.
+    with mpl.style.context({**STYLE, "svg.hashsalt": name}, after_reset=True), warnings.catch_warnings():
+        # Names in scripts that the measuring font lacks are drawn by the browser's font, so the warning is idle.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def level_colours(num_levels: int) -> list[str]:

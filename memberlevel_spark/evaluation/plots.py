@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from memberlevel_spark.evaluation.calibration import ALL_LEVELS, MOVES_UP
+from memberlevel_spark.evaluation.calibration import ALL_LEVELS, CHURNS, MOVES_UP
 from memberlevel_spark.evaluation.plot_style import (
     BLUE,
     GREEN,
@@ -34,6 +34,7 @@ from memberlevel_spark.evaluation.plot_style import (
 )
 
 HEAT = "#08519c"
+CALIBRATED = ((ALL_LEVELS, "all levels", BLUE), (MOVES_UP, "moves up", ORANGE), (CHURNS, "no order", GREEN))
 CROWDED = 6  # more levels than this get smaller text
 
 
@@ -62,10 +63,13 @@ def confusion_heat_map(level_names: Sequence[str], confusion_KK: Sequence[Sequen
     return svg_of("confusion", paint, height_in=_heat_height_in(level_names))
 
 
-def calibration_curve(points: Sequence[Mapping[str, Any]]) -> str:
-    """Observed share against mean probability per bin, from ``calibration.reliability``; dots grow with the rows."""
+def calibration_curve(points: Sequence[Mapping[str, Any]], *, name: str = "calibration") -> str:
+    """Observed share against mean probability per bin, from ``calibration``; dots grow with the rows.
+
+    ``name`` keeps the ids of two such figures on one page apart.
+    """
     refuse_empty("calibration_curve", points)
-    return svg_of("calibration", partial(_paint_calibration, points), height_in=4.2)
+    return svg_of(name, partial(_paint_calibration, points), height_in=4.2)
 
 
 def spend_history(history: Sequence[tuple[dt.date, float]], *, currency: str) -> str:
@@ -157,7 +161,7 @@ def _heat_height_in(names: Sequence[str]) -> float:
 def _paint_calibration(points: Sequence[Mapping[str, Any]], figure: Figure) -> None:
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=INK, alpha=0.5, linewidth=1, linestyle=(0, (4, 3)), label="perfect")
-    for event, label, colour in ((ALL_LEVELS, "all levels", BLUE), (MOVES_UP, "moves up", ORANGE)):
+    for event, label, colour in CALIBRATED:
         curve = [point for point in points if point.get("event", ALL_LEVELS) == event]
         if not curve:
             continue

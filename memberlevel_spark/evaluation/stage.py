@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import ArtefactError, DataQualityError
-from memberlevel_spark.evaluation.calibration import reliability
-from memberlevel_spark.evaluation.forecasts import Actuals, Forecast, judge
-from memberlevel_spark.evaluation.metrics import confusion_matrix
+from memberlevel_spark.evaluation.forecasts import Actuals, Forecast
 from memberlevel_spark.evaluation.order_histories import build_order_histories, history_forecast
 from memberlevel_spark.evaluation.reach import Reach, reachable_gain
+from memberlevel_spark.evaluation.record import evaluation_record
 from memberlevel_spark.evaluation.rivals import Rows, rival_forecasts, rows_of
 from memberlevel_spark.evaluation.run_rate import RunRate
+from memberlevel_spark.evaluation.slice_dimensions import build_slice_columns, dimensions_of
+from memberlevel_spark.evaluation.slices import Dimension
 from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.features.vocabulary_stage import profile_of
 from memberlevel_spark.ingest.money import shop_digits
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.scoring.apply import apply_model
@@ -38,48 +41,27 @@ def run_evaluate(run: Run) -> StageResult:
     In a synthetic shop both also hold ``reach``: how far each forecast gets towards the truth.
     """
     version, config = trained_examples_version(run), run.config
-    examples, files = run.tables.read("examples", version), trained_files(run)
-    # The rivals learn from the dates that the model has learned from.
-    train = examples.where(F.col("split").isin(list(learned_splits(run))))
-    test = examples.where(F.col("split") == "test")
-    extra = ("target_level", "row_key", "outcomes")
-    model = PackedModel.of(files)
-    predicted = _collected(apply_model(test, model, method=config.scoring.method, extra=extra))
-    if predicted.empty:
-        raise ArtefactError(f"no members to test on: as-of {config.timeline.test}. Check timeline.test and the labels.")
-    encoder = Encoder.from_json(files["encoder.json"].decode("utf-8"))
-    run_rate = RunRate.of(config, encoder)
-    sample = _sample(train, train.count(), config.evaluation.boosted_tree_rows)
-    rivals = rival_forecasts(_rows(sample), _rows(test), run_rate, seed=config.seed)
-    read = {"examples": version, "member_days": run.tables.version("member_days")}
-    member_days = run.tables.read("member_days", read["member_days"])
-    rivals |= histories_forecast(member_days, config.timeline.test, predicted["member_id"].to_numpy(str), run_rate)
+    read = {"examples": version, **{name: run.tables.version(name) for name in ("member_days", "member_features")}}
+    test = run.tables.read("examples", version).where(F.col("split") == "test")
+    predicted = _predicted(run, test)
     # Errors of money are read in whole units of the currency.
     unit = 10.0 ** shop_digits(config.money)
     target_N, now_N = (predicted[name].to_numpy() for name in ("target_level", "level_now"))
     actuals = Actuals.of(target_N, now_N, np.stack(predicted["outcomes"].to_list()), unit=unit)
+    rivals = _rivals(run, read, test, predicted["member_id"].to_numpy(str))
     forecasts = {name: forecast.in_units(unit) for name, forecast in {"model": _forecast(predicted), **rivals}.items()}
-    p_level = {name: forecast.p_level_NK for name, forecast in forecasts.items() if forecast.p_level_NK is not None}
-    metrics = {name: judge(actuals, forecast) for name, forecast in forecasts.items()}
-    evaluation = {
-        "test_as_of": str(config.timeline.test),
-        "num_members": int(actuals.target_N.size),
-        "test": metrics,
-        "confusion": confusion_matrix(
-            actuals.target_N, p_level["model"].argmax(axis=1), p_level["model"].shape[1]
-        ).tolist(),
-        "reliability": reliability(actuals.target_N, p_level["model"], level_now_N=actuals.level_now_N),
-    }
+    evaluation = {"test_as_of": str(config.timeline.test)} | evaluation_record(
+        actuals, forecasts, _dimensions(run, read, test), min_slice_members=config.evaluation.min_slice_members
+    )
     if run.tables.exists(TRUTH):
         read[TRUTH] = run.tables.version(TRUTH)
-        truth = run.tables.read(TRUTH, read[TRUTH]).where(F.col("as_of_date") == F.lit(config.timeline.test))
-        beside = test.join(truth.select("member_id", "p_level"), "member_id", "left")
-        evaluation["reach"] = reach_of_known(beside, actuals.target_N, p_level)
+        p_level = {name: said.p_level_NK for name, said in forecasts.items() if said.p_level_NK is not None}
+        evaluation["reach"] = reach_of_known(_beside_truth(run, read, test), target_N, p_level)
     _write(run_dir(run) / EVALUATION, evaluation)
     _write(run.shop_dir / "metrics.json", {key: evaluation[key] for key in SUMMARY if key in evaluation})
-    told = {name: values["accuracy"] for name, values in metrics.items() if values.get("accuracy") is not None}
+    told = {name: values["accuracy"] for name, values in evaluation["test"].items() if "accuracy" in values}
     note = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in told.items())
-    return StageResult(RowCounts(test.count(), int(actuals.target_N.size)), read, {}, f"accuracy {note}")
+    return StageResult(RowCounts(test.count(), len(target_N)), read, {}, f"accuracy {note}")
 
 
 def load_evaluation(run: Run) -> dict[str, Any]:
@@ -113,9 +95,41 @@ def histories_forecast(
         return {}
 
 
-def _collected(predicted: DataFrame) -> pd.DataFrame:
-    """In the order of row_key, so that sums do not depend on partitions."""
-    return predicted.drop("as_of_date").orderBy("row_key").toPandas()
+def _predicted(run: Run, test: DataFrame) -> pd.DataFrame:
+    """The model's numbers beside what happened; in the order of row_key, so that sums do not depend on partitions."""
+    extra = ("target_level", "row_key", "outcomes")
+    applied = apply_model(test, PackedModel.of(trained_files(run)), method=run.config.scoring.method, extra=extra)
+    predicted = applied.drop("as_of_date").orderBy("row_key").toPandas()
+    if predicted.empty:
+        raise ArtefactError(
+            f"no members to test on: as-of {run.config.timeline.test}. Check timeline.test and the labels."
+        )
+    return predicted
+
+
+def _rivals(run: Run, read: Mapping[str, int], test: DataFrame, member_N: np.ndarray) -> dict[str, Forecast]:
+    """They learn from the dates that the model has learned from."""
+    config = run.config
+    examples = run.tables.read("examples", read["examples"])
+    train = examples.where(F.col("split").isin(list(learned_splits(run))))
+    encoder = Encoder.from_json(trained_files(run)["encoder.json"].decode("utf-8"))
+    run_rate = RunRate.of(config, encoder)
+    sample = _sample(train, train.count(), config.evaluation.boosted_tree_rows)
+    rivals = rival_forecasts(_rows(sample), _rows(test), run_rate, seed=config.seed)
+    member_days = run.tables.read("member_days", read["member_days"])
+    return rivals | histories_forecast(member_days, config.timeline.test, member_N, run_rate)
+
+
+def _dimensions(run: Run, read: Mapping[str, int], test: DataFrame) -> tuple[Dimension, ...]:
+    profile = [feature for feature in profile_of(run) if feature.kind == "category"]
+    features, member_days = (run.tables.read(name, read[name]) for name in ("member_features", "member_days"))
+    rows = build_slice_columns(test, features, member_days, as_of=run.config.timeline.test, profile=profile)
+    return dimensions_of(rows.toPandas(), [level.name for level in run.config.levels.programme], profile)
+
+
+def _beside_truth(run: Run, read: Mapping[str, int], test: DataFrame) -> DataFrame:
+    truth = run.tables.read(TRUTH, read[TRUTH]).where(F.col("as_of_date") == F.lit(run.config.timeline.test))
+    return test.join(truth.select("member_id", "p_level"), "member_id", "left")
 
 
 def _forecast(rows: pd.DataFrame) -> Forecast:

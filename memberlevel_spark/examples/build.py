@@ -98,7 +98,7 @@ def join_outcomes(inputs: DataFrame, labels: DataFrame, split: Column) -> DataFr
 
 
 def build_examples(labelled: DataFrame, encoder: Encoder, *, files_per_split: int) -> DataFrame:
-    """Encode and lay out. Rows go to files by a hash of their key, so that the layout is the same on any cluster."""
+    """Encode and lay out."""
     encoded = labelled.select(
         *KEY,
         F.xxhash64(*KEY).alias("row_key"),
@@ -108,6 +108,14 @@ def build_examples(labelled: DataFrame, encoder: Encoder, *, files_per_split: in
         encoder.encode().alias("features"),
         "split",
     )
+    return lay_out(encoded, files_per_split=files_per_split)
+
+
+def lay_out(encoded: DataFrame, *, files_per_split: int) -> DataFrame:
+    """Examples in the files that the feed reads: each a random part of the rows of its split.
+
+    Rows go to files by a hash of their key, so that the layout is the same on any cluster.
+    """
     shuffled = encoded.withColumn("file", F.pmod(F.xxhash64("row_key", F.lit(1)), F.lit(files_per_split)).cast("int"))
     laid_out = shuffled.repartitionById(files_per_split, F.col("file")).sortWithinPartitions("split", "row_key")
     return laid_out.select(*EXAMPLES.schema.names)

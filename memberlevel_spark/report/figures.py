@@ -4,22 +4,13 @@ In: ReportData. Out: name -> figure; a figure whose data is empty is absent, and
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 
-from markupsafe import Markup
-
 from memberlevel_spark.evaluation import plots
+from memberlevel_spark.report.drawing import ReportFigure, described, listed
 from memberlevel_spark.report.formats import count, day, decimal, minor_digits, percent
 from memberlevel_spark.report.model import ReportData
-
-
-@dataclass(frozen=True)
-class ReportFigure:
-    """One drawing: inline SVG with ``role="img"`` and ``aria-label``, and the caption under it."""
-
-    svg: Markup
-    caption: str
+from memberlevel_spark.report.outcome_figures import level_points, outcome_figures, told_points
 
 
 def report_figures(data: ReportData) -> dict[str, ReportFigure]:
@@ -28,20 +19,12 @@ def report_figures(data: ReportData) -> dict[str, ReportFigure]:
         "distribution": _distribution,
         "migration": _migration,
         "confusion": _confusion,
-        "calibration": _calibration if data.reliability else None,
+        "calibration": _calibration if level_points(data) else None,
         "spend_history": _spend_history if data.spend_history else None,
         "level_history": _level_history if data.level_history else None,
         "training": _training if data.training_curves else None,
     }
-    return {name: make(data) for name, make in makers.items() if make}
-
-
-def _described(svg: str, label: str, caption: str) -> ReportFigure:
-    """Give a drawing its text; the namespaces go because inside HTML they are idle and look like web addresses."""
-    root = Markup('<svg role="img" aria-label="{}" viewBox=').format(label)
-    inside = svg[svg.index("viewBox=") + len("viewBox=") :]
-    # The plots escape every name they draw; nothing else in them comes from data as text.
-    return ReportFigure(root + Markup(inside), caption)
+    return {name: make(data) for name, make in makers.items() if make} | outcome_figures(data)
 
 
 def _distribution(data: ReportData) -> ReportFigure:
@@ -52,36 +35,31 @@ def _distribution(data: ReportData) -> ReportFigure:
         horizon_days=data.horizon_days,
     )
     rows = zip(data.level_names, data.level_counts_now, data.level_counts_expected, strict=True)
-    told = _listed(f"{name} {count(now)} now and {count(later)} expected" for name, now, later in rows)
+    told = listed(f"{name} {count(now)} now and {count(later)} expected" for name, now, later in rows)
     caption = f"Members per level on {day(data.as_of_date)} and expected {data.horizon_days} days later."
-    return _described(svg, f"Bar chart of members per level: {told}.", caption)
+    return described(svg, f"Bar chart of members per level: {told}.", caption)
 
 
 def _migration(data: ReportData) -> ReportFigure:
     rows = zip(data.level_names, data.migration, strict=True)
-    told = _listed(f"of {count(sum(ns))} on {name} {_split(data, ns)}" for name, ns in rows)
+    told = listed(f"of {count(sum(ns))} on {name} {_split(data, ns)}" for name, ns in rows)
     caption = "Expected number of members by level now and level then. The outlined diagonal keeps its level."
-    return _described(
-        plots.migration_heat_map(data.level_names, data.migration), f"Heat map of moves: {told}.", caption
-    )
+    return described(plots.migration_heat_map(data.level_names, data.migration), f"Heat map of moves: {told}.", caption)
 
 
 def _confusion(data: ReportData) -> ReportFigure:
     rows = zip(data.level_names, data.confusion, strict=True)
-    told = _listed(f"of {count(sum(ns))} who held {name} were predicted {_split(data, ns)}" for name, ns in rows)
+    told = listed(f"of {count(sum(ns))} who held {name} were predicted {_split(data, ns)}" for name, ns in rows)
     caption = f"Test of {day(data.test_as_of)}: realised against predicted level. The outlined diagonal is right."
-    return _described(
+    return described(
         plots.confusion_heat_map(data.level_names, data.confusion), f"Heat map of hits and misses: {told}.", caption
     )
 
 
 def _calibration(data: ReportData) -> ReportFigure:
-    points = data.reliability
-    told = _listed(
-        f"{percent(point['confidence'])} predicted, {percent(point['observed'])} happened" for point in points
-    )
-    caption = "Predicted probability against what happened on the test date. On the dashed line both agree."
-    return _described(plots.calibration_curve(points), f"Calibration curve: {told}.", caption)
+    points = level_points(data)
+    caption = "Levels: predicted probability against what happened on the test date. On the dashed line both agree."
+    return described(plots.calibration_curve(points), f"Calibration curve: {told_points(points)}.", caption)
 
 
 def _spend_history(data: ReportData) -> ReportFigure:
@@ -89,7 +67,7 @@ def _spend_history(data: ReportData) -> ReportFigure:
     history = [(date, amount / minor_in_major) for date, amount in data.spend_history]
     (first, start), (last, end) = history[0], history[-1]
     told = f"Line chart from {day(first)} to {day(last)}: from {count(start)} to {count(end)} {data.currency}."
-    return _described(
+    return described(
         plots.spend_history(history, currency=data.currency), told, f"Net spend of all members{_pace(data)}."
     )
 
@@ -104,9 +82,9 @@ def _pace(data: ReportData) -> str:
 def _level_history(data: ReportData) -> ReportFigure:
     (first, before), (last, after) = data.level_history[0], data.level_history[-1]
     rows = zip(data.level_names, before, after, strict=True)
-    told = _listed(f"{name} from {count(start)} to {count(end)}" for name, start, end in rows)
+    told = listed(f"{name} from {count(start)} to {count(end)}" for name, start, end in rows)
     svg = plots.level_history(data.level_history, data.level_names)
-    return _described(
+    return described(
         svg, f"Members per level from {day(first)} to {day(last)}: {told}.", "Members on each level over time."
     )
 
@@ -120,12 +98,8 @@ def _training(data: ReportData) -> ReportFigure:
     caption = (
         "Log-loss and accuracy while the model learnt. The dotted line is the epoch of the lowest validation loss."
     )
-    return _described(plots.training_curves(data.training_curves), told, caption)
+    return described(plots.training_curves(data.training_curves), told, caption)
 
 
 def _split(data: ReportData, counts: Iterable[float]) -> str:
     return ", ".join(f"{count(n)} {name}" for name, n in zip(data.level_names, counts, strict=True))
-
-
-def _listed(parts: Iterable[str]) -> str:
-    return "; ".join(parts)

@@ -13,6 +13,7 @@ from memberlevel_spark.errors import DataQualityError, first_five
 
 Row = Mapping[str, Any]
 
+QUANTITIES = ("churn", "orders", "spend_cents")
 MOVER_KEYS = ("member_id", "level_now", "p_move", "expected_level", "level_metric_now", "level_metric_carry_over")
 ROW_KEYS: Mapping[str, tuple[str, ...]] = {
     "reliability": ("confidence", "observed", "count"),
@@ -21,6 +22,14 @@ ROW_KEYS: Mapping[str, tuple[str, ...]] = {
     "quality": ("stage", "rows_in", "rows_out", "quarantined", "duplicates", "filtered", "seconds"),
     "quarantine": ("source", "rule", "rows"),
     "monitor": ("metric", "slice", "value", "alert"),
+    "gains": ("event", "forecaster", "contacted", "captured"),
+    "spend_tenths": ("members", "expected", "realised"),
+    "slices": (
+        *("dimension", "slice", "members", "accuracy", "persistence_accuracy", "log_loss"),
+        *("upgrade_auc", "churn_auc", "churn_brier", "spend_mae"),
+    ),
+    "expected": ("quantity", "total", "low", "median", "high"),
+    "spend_ranges": ("members", "expected_cents", "low_cents", "high_cents"),
     "training_curves": ("epoch", "train_log_loss", "validation_log_loss", "validation_accuracy"),
 }
 
@@ -41,7 +50,14 @@ class ReportData:
     - confusion: [K][K] test members by realised (row) and predicted (column) level.
     - migration: [K][K] expected members by level now (row) and future level (column) at ``as_of_date``.
     - level_counts_now, level_counts_expected: [K] members at ``as_of_date`` and expected at the horizon.
-    - reliability: points of ``evaluation.metrics.reliability``; without an ``event`` a point counts for all levels.
+    - reliability: points of ``evaluation.calibration``; without an ``event`` a point counts for all levels.
+    - gains: curves of ``evaluation.record.gain_curves``, shares [P] each; captured is None where there was nothing.
+    - spend_tenths: sums of each tenth of the test members from the lowest expectation up, in whole units of money.
+    - slices: rows of ``evaluation.slices.slice_metrics``, spend in whole units of money.
+    - expected: what is expected of members at the horizon, one row per quantity of ``QUANTITIES``: the sum over all
+      members, and the 10 %, 50 % and 90 % quantile of them; money in minor units.
+    - churn_counts: members by their chance of no order, bars of equal width from 0 to 1.
+    - spend_ranges: means per member in each tenth of the scored members from the lowest expected spend up.
     - spend_history: (date, minor units); level_history: (date, [K] members); both in date order.
     - movers_up, movers_down: members likeliest first. level_now is the level's number, expected_level the mean of the
       predicted level numbers; level_metric_now, level_metric_carry_over (what still counts at the horizon) and to_next
@@ -71,6 +87,12 @@ class ReportData:
     level_counts_now: Sequence[float]
     level_counts_expected: Sequence[float]
     reliability: Sequence[Row] = field(default_factory=list)
+    gains: Sequence[Row] = field(default_factory=list)
+    spend_tenths: Sequence[Row] = field(default_factory=list)
+    slices: Sequence[Row] = field(default_factory=list)
+    expected: Sequence[Row] = field(default_factory=list)
+    churn_counts: Sequence[float] = field(default_factory=list)
+    spend_ranges: Sequence[Row] = field(default_factory=list)
     spend_history: Sequence[tuple[dt.date, int]] = field(default_factory=list)
     level_history: Sequence[tuple[dt.date, Sequence[float]]] = field(default_factory=list)
     movers_up: Sequence[Row] = field(default_factory=list)

@@ -29,6 +29,7 @@ class Section:
 SECTIONS = (
     Section("forecast", "How good is the forecast?", "forecast.html"),
     Section("levels", "Levels and moves ahead", "levels.html"),
+    Section("expected", "What members are expected to do", "expected.html"),
     Section("movers", "Who is likely to move", "movers.html"),
     Section("trust", "Can the probabilities be trusted?", "trust.html"),
     Section("history", "How we got here", "history.html"),
@@ -70,6 +71,7 @@ def _environment(data: ReportData) -> Environment:
         "free_value": formats.free_value,
         "forecaster": forecaster_label,
         "level": lambda level: formats.level_name(level, data.level_names),
+        "money": lambda minor_units: formats.money(minor_units, data.currency),
         "level_metric": lambda value: _level_metric(value, data),
     }
     return environment

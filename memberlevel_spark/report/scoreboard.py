@@ -6,7 +6,7 @@ In: forecaster -> metric -> value. Out: rows ready to print, for the HTML table 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from memberlevel_spark.report.formats import decimal, is_missing, percent
+from memberlevel_spark.report.formats import NO_BREAK, decimal, is_missing, percent
 
 Metrics = Mapping[str, Mapping[str, float | None]]
 
@@ -23,12 +23,39 @@ FORECASTER_WORDS = {
 
 @dataclass(frozen=True)
 class MetricWords:
-    """How one metric is called, explained and read; ``better`` is "higher" or "lower"."""
+    """How one metric is called, explained and read.
+
+    ``better`` is "higher" or "lower", "" where neither is; ``aim`` is the value it ought to have, where there is one.
+    A metric ``in_depth`` says more of what another one says already: it is folded away.
+    """
 
     label: str
     meaning: str
     better: str
     is_share: bool = False
+    aim: str = ""
+    in_depth: bool = False
+
+    @property
+    def reading(self) -> str:
+        """How its values are read: "higher is better", "aim 80 %", or nothing."""
+        return f"{self.better} is better" if self.better else f"aim {self.aim}" if self.aim else ""
+
+
+# Of the cuts at which lists are judged, the one in the first table.
+MAIN_PERCENTAGE = 10
+
+
+def _lift_words(event: str, label: str, who: str) -> dict[str, MetricWords]:
+    return {
+        f"{event}_lift_{percentage}": MetricWords(
+            f"{label} lift, top {percentage}{NO_BREAK}%",
+            f"{who} among the likeliest, as a multiple of their share in all",
+            "higher",
+            in_depth=percentage != MAIN_PERCENTAGE,
+        )
+        for percentage in (1, 5, 10)
+    }
 
 
 METRIC_WORDS = {
@@ -40,19 +67,38 @@ METRIC_WORDS = {
     "log_loss": MetricWords("Log-loss", "surprise at what happened", "lower"),
     "upgrade_auc": MetricWords("Upgrade AUC", "movers up ranked before the others", "higher"),
     "upgrade_ap": MetricWords("Upgrade precision", "average precision of the list of movers up", "higher"),
+    **_lift_words("upgrade", "Upgrade", "movers up"),
+    "downgrade_auc": MetricWords("Downgrade AUC", "movers down ranked before the others", "higher"),
+    "downgrade_ap": MetricWords("Downgrade precision", "average precision of the list of movers down", "higher"),
+    **_lift_words("downgrade", "Downgrade", "movers down"),
     "ece": MetricWords("Calibration error", "gap between probability and frequency", "lower"),
     "churn_auc": MetricWords("Churn AUC", "members without an order ranked before the others", "higher"),
     "churn_ap": MetricWords("Churn precision", "average precision of the list of those without an order", "higher"),
     "churn_brier": MetricWords("Churn error", "squared gap between probability and what happened", "lower"),
-    "churn_lift_10": MetricWords("Churn lift", "churn in the likeliest tenth, as a multiple of the mean", "higher"),
+    **_lift_words("churn", "Churn", "members without an order"),
     "orders_mae": MetricWords("Orders off by", "mean error of the number of orders", "lower"),
     "orders_deviance": MetricWords("Orders deviance", "Poisson deviance of the number of orders", "lower"),
     "spend_mae": MetricWords("Spend off by", "mean error of the median, in units of the currency", "lower"),
     "spend_spearman": MetricWords("Spend rank correlation", "order of members by spend", "higher"),
     "spend_gini": MetricWords("Spend Gini", "order of members by spend, big spenders weigh more", "higher"),
     "spend_decile_error": MetricWords("Spend by tenths", "gap of sums in tenths of members, share of all", "lower"),
-    "spend_top_10": MetricWords("Spend of the top tenth", "share of all spend it brought", "higher", is_share=True),
-    "spend_coverage_80": MetricWords("Spend within bounds", "share of members; right is 80 %", ""),
+    **{
+        f"spend_top_{percentage}": MetricWords(
+            f"Spend of the top {percentage}{NO_BREAK}%",
+            "share of all spend that the members with the highest expectation brought",
+            "higher",
+            is_share=True,
+            in_depth=percentage != MAIN_PERCENTAGE,
+        )
+        for percentage in (1, 5, 10, 20)
+    },
+    "spend_coverage_80": MetricWords(
+        "Spend within bounds",
+        "share of members whose spend lay between the 10 % and the 90 % forecast",
+        "",
+        is_share=True,
+        aim=f"80{NO_BREAK}%",
+    ),
 }
 
 

@@ -6,12 +6,14 @@ from datetime import date, timedelta
 from importlib.metadata import version
 from typing import Any
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.evaluation.stage import load_evaluation
 from memberlevel_spark.levels.stage import read_levels
 from memberlevel_spark.report.history import movers, weekly_levels, weekly_spend
 from memberlevel_spark.report.model import ReportData
+from memberlevel_spark.report.outlook import outlook
 from memberlevel_spark.report.render import render_report
 from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records
 from memberlevel_spark.scoring.stage import load_champion
@@ -49,7 +51,7 @@ def collect_report(run: Run, read: dict[str, int]) -> ReportData:
         num_members=evaluation["num_members"],
         metrics=evaluation["test"],
         confusion=evaluation["confusion"],
-        reliability=evaluation["reliability"],
+        **{name: evaluation[name] for name in ("reliability", "gains", "spend_tenths", "slices")},
         migration=migration,
         level_counts_now=[sum(row) for row in migration],
         level_counts_expected=[sum(column) for column in zip(*migration, strict=True)],
@@ -59,8 +61,14 @@ def collect_report(run: Run, read: dict[str, int]) -> ReportData:
         caveats=_caveats(run),
         level_metric_name=config.levels.metrics[0].removesuffix("_cents").removeprefix("num_"),
         level_metric_is_money=config.levels.metrics[0].endswith("_cents"),
+        **outlook(_scores(run, read, as_of, champion)),
         **_histories(run, read, as_of, champion),
     )
+
+
+def _scores(run: Run, read: dict[str, int], as_of: date, champion: str) -> DataFrame:
+    scores = run.tables.read("member_scores", read["member_scores"])
+    return scores.where((F.col("as_of_date") == F.lit(as_of)) & (F.col("model_version") == champion))
 
 
 def _histories(run: Run, read: dict[str, int], as_of: date, champion: str) -> dict[str, Any]:
@@ -69,9 +77,8 @@ def _histories(run: Run, read: dict[str, int], as_of: date, champion: str) -> di
     member_levels = read_levels(run, read["member_levels"])
     spend = weekly_spend(frames["member_days"], weeks).collect()
     levels = weekly_levels(member_levels, weeks).collect()
-    on_date = F.col("as_of_date") == F.lit(as_of)
-    scores = frames["member_scores"].where(on_date & (F.col("model_version") == champion))
-    features = frames["member_features"].where(on_date)
+    scores = _scores(run, read, as_of, champion)
+    features = frames["member_features"].where(F.col("as_of_date") == F.lit(as_of))
     limit, metric = run.config.report.num_movers, run.config.levels.metrics[0]
     lists = {
         f"movers_{way}": movers(scores, features, probability=f"p_{way}", limit=limit, metric=metric).collect()

@@ -13,14 +13,15 @@ from memberlevel_spark.report.scoreboard import Metrics, score_rows
 def result_table(metrics: Metrics) -> str:
     """Write metrics (rows) by forecaster (columns) in aligned plain text; ``*`` marks the best value of a row.
 
-    Columns keep the order of ``metrics``; "n/a" stands for a metric that is undefined on the data.
+    Columns keep the order of ``metrics``; "n/a" stands for a metric that is undefined on the data. Metrics in depth are
+    left to the report.
     """
     if not metrics:
         return "No forecast was evaluated."
     # Headings end where the digits end: two columns left of the mark.
     header = ["metric", "better", *(f"{key.replace('_', ' ')}  " for key in metrics)]
     lines = [header]
-    for row in score_rows(metrics):
+    for row in (row for row in score_rows(metrics) if not row.words.in_depth):
         values = [decimal(forecast.get(row.name)) for forecast in metrics.values()]
         marks = ["*" if cell.best else " " for cell in row.cells]
         lines.append(

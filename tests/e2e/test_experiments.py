@@ -3,11 +3,13 @@
 import json
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
 from memberlevel_spark.cli import run_job
+from tests.small_shop import NUM_MEMBERS
 
 pytestmark = pytest.mark.e2e
 
@@ -18,6 +20,7 @@ SETTINGS = (
     "experiments.variants={softmax: {level_head: softmax}}",
     "experiments.variants_every=8",
     "experiments.num_resamples=20",
+    "experiments.learning_curve_shares=[1.0, 0.5]",
     "training.max_epochs=2",
 )
 
@@ -42,5 +45,23 @@ def test_every_forecaster_is_judged_on_every_test_date_by_what_was_known_then(
     assert max(map(date.fromisoformat, days)) == date(2024, 9, 28)
     page = (shop / "experiments.md").read_text()
     assert "## 2 test dates, 2024-08-31 to 2024-09-28" in page and "| model less |" in page
-    assert not (shop / "runs" / "experiments").exists()
+    _check_learning_curve(spark, shop, record["learning_curve"])
+    assert "## Learning curve" in page and (shop / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert not (shop / "runs" / "experiments").exists() and not (shop / "runs" / "learning_curve").exists()
     assert spark.read.format("delta").load(str(shop / "tables" / "member_features")).count() == before
+
+
+def _check_learning_curve(spark: SparkSession, shop: Path, points: list[dict[str, Any]]) -> None:
+    asked = [(row["share"], row["forecaster"], row["seed"]) for row in points]
+    assert asked == [
+        (share, name, seed) for share in (0.5, 1.0) for name in ("model", "boosted_tree") for seed in (1, 2)
+    ]
+    members = {row["share"]: row["members"] for row in points}
+    rows = {row["share"]: row["rows"] for row in points}
+    assert members[1.0] == NUM_MEMBERS and 0.3 * NUM_MEMBERS < members[0.5] < 0.7 * NUM_MEMBERS
+    assert rows == {share: 6 * number for share, number in members.items()}  # six training dates, the same members
+    examples = spark.read.format("delta").load(str(shop / "tables" / "learning_curve_examples"))
+    assert {row["split"]: row["count"] for row in examples.groupBy("split").count().collect()} == {
+        "0.5": rows[0.5],
+        "1": rows[1.0] - rows[0.5],
+    }

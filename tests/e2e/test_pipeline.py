@@ -43,19 +43,21 @@ LEVEL_METRICS = {
     "upgrade_auc",
     "upgrade_ap",
     "ece",
+    *("downgrade_auc", "downgrade_ap"),
+    *(f"{move}_lift_{percentage}" for move in ("upgrade", "downgrade") for percentage in (1, 5, 10)),
 }
 OUTCOME_METRICS = {
     "churn_auc",
     "churn_ap",
     "churn_brier",
-    "churn_lift_10",
+    *(f"churn_lift_{percentage}" for percentage in (1, 5, 10)),
     "orders_mae",
     "orders_deviance",
     "spend_mae",
     "spend_spearman",
     "spend_gini",
     "spend_decile_error",
-    "spend_top_10",
+    *(f"spend_top_{percentage}" for percentage in (1, 5, 10, 20)),
 }
 SECRET, RAW_MEMBER = "a key for tests only", "cx011"
 
@@ -135,6 +137,35 @@ def test_metrics_hold_the_model_and_its_baselines(shop: Path):
     assert set(metrics["test"]["boosted_tree"]) == LEVEL_METRICS
     assert set(metrics["test"]["run_rate"]) == LEVEL_METRICS | OUTCOME_METRICS
     assert set(metrics["test"]["model"]) == LEVEL_METRICS | OUTCOME_METRICS | {"spend_coverage_80"}
+
+
+def test_the_evaluation_speaks_of_parts_of_the_members_and_of_lists(spark: SparkSession, shop: Path):
+    (path,) = (shop / "runs").glob("train-*/evaluation.json")
+    evaluation = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    rows: dict[str, dict[str, int]] = {}
+    for row in evaluation["slices"]:
+        rows.setdefault(row["dimension"], {})[row["slice"]] = row["members"]
+    assert list(rows) == ["level now", "tenure", "orders in 91 days", "city"]
+    assert all(sum(counts.values()) == NUM_MEMBERS for counts in rows.values())
+    features = table(spark, shop, "member_features").where("as_of_date = '2024-09-28'")
+    by_city = {row[0]: row[1] for row in features.groupBy("profile_city").count().collect()}
+    cities = json.loads((shop / "runs" / "features" / "vocabulary.json").read_text())["entries"]["profile_city"]
+    assert rows["city"] == {city: by_city[place] for place, city in enumerate(cities, start=2)}
+    silent = features.where("num_orders_sum_91d = 0").count()
+    assert rows["orders in 91 days"]["none"] == silent
+    told = {(row["event"], row["forecaster"]) for row in evaluation["gains"]}
+    assert {("churn", "bg_nbd"), ("spend", "run_rate"), ("upgrade", "boosted_tree"), ("downgrade", "model")} <= told
+    assert sum(tenth["members"] for tenth in evaluation["spend_tenths"]) == NUM_MEMBERS
+    assert sum(point["count"] for point in evaluation["reliability"] if point["event"] == "churns") == NUM_MEMBERS
+
+
+def test_the_report_tells_what_is_expected_of_members(spark: SparkSession, shop: Path):
+    scores = table(spark, shop, "member_scores").where("as_of_date = '2024-10-26'")
+    row = scores.agg(F.sum("p_churn"), F.sum("expected_orders"), F.sum("expected_spend_cents")).first()
+    assert row is not None
+    html = (shop / "report.html").read_text()
+    cells = [f"{row[0]:,.0f}", f"{row[1]:,.0f}", f"{row[2] / 100:,.2f}\u00a0EUR"]
+    assert all(f'<td class="number">{cell}</td>' in html for cell in cells)
 
 
 def test_the_run_rate_in_the_metrics_is_what_the_tables_say(spark: SparkSession, shop: Path):

@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 
 from memberlevel_spark.evaluation.baselines import majority_probabilities, persistence_probabilities
-from memberlevel_spark.evaluation.metrics import confusion_matrix, level_metrics, migration, reliability
+from memberlevel_spark.evaluation.forecasts import Actuals, Forecast
+from memberlevel_spark.evaluation.metrics import confusion_matrix, level_metrics, migration
+from memberlevel_spark.evaluation.record import evaluation_record
+from memberlevel_spark.evaluation.slices import Dimension, banded
 from memberlevel_spark.report.model import ReportData
 from memberlevel_spark.report.render import render_report
 
@@ -28,7 +31,9 @@ def sample_report(**changes: Any) -> ReportData:
     spend_N = np.round(rng.lognormal(10.6, 0.95, 2469)).astype(int)
     now_N, p_NK = _forecast(rng, spend_N)
     target_N = np.array([rng.choice(4, p=p_K) for p_K in p_NK])
-    return replace(_results(now_N, p_NK, target_N), **{**_members(spend_N, now_N, p_NK), **_run(rng), **changes})
+    results = _results(now_N, p_NK, target_N)
+    parts = [_members(spend_N, now_N, p_NK), _run(rng), _outcomes(rng, spend_N, (now_N, p_NK, target_N)), changes]
+    return replace(results, **{name: value for part in parts for name, value in part.items()})
 
 
 def many_levels(num_levels: int) -> ReportData:
@@ -81,8 +86,47 @@ def _results(now_N: np.ndarray, p_NK: np.ndarray, target_N: np.ndarray) -> Repor
         migration=migration(now_N, p_NK).tolist(),
         level_counts_now=np.bincount(now_N, minlength=4).tolist(),
         level_counts_expected=p_NK.sum(axis=0).tolist(),
-        reliability=reliability(target_N, p_NK, level_now_N=now_N),
     )
+
+
+def _outcomes(
+    rng: np.random.Generator, spend_N: np.ndarray, levels: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> dict[str, Any]:
+    """Spend to come that spend so far tells of; who places no order; parts of the members."""
+    now_N, p_NK, target_N = levels
+    expected_N = spend_N / 300 * rng.lognormal(0, 0.3, len(spend_N))
+    p_churn_N = np.clip(0.6 * np.exp(-expected_N / 80) + rng.normal(0, 0.02, len(spend_N)), 0, 1)
+    churned_N = rng.random(len(spend_N)) < p_churn_N
+    realised_N = np.where(churned_N, 0.0, expected_N * rng.lognormal(0, 0.6, len(spend_N)))
+    stays = Forecast(persistence_probabilities(now_N, 0.83, 4))
+    model = Forecast(p_NK, p_churn_N, expected_N / 40, expected_N)
+    rival = Forecast(p_churn_N=rng.permutation(p_churn_N), spend_N=spend_N / 300)
+    forecasts = {"model": model, "boosted_tree": stays, "run_rate": rival, "persistence": stays}
+    actuals = Actuals(target_N, now_N, np.where(churned_N, 0.0, 2.0), realised_N)
+    tenure = banded("tenure", {"under 6 months": 0, "6 months or more": 182}, rng.uniform(0, 185, len(now_N)))
+    record = evaluation_record(
+        actuals, forecasts, [Dimension("level now", LEVELS, now_N), tenure], min_slice_members=60
+    )
+    tenths = np.array_split(np.sort(expected_N), 10)
+    quantities = {"churn": p_churn_N, "orders": expected_N / 40, "spend_cents": 100 * expected_N}
+    return {
+        **{name: record[name] for name in ("gains", "spend_tenths", "slices", "reliability")},
+        "expected": [
+            {"quantity": name, "total": value_N.sum()}
+            | dict(zip(("low", "median", "high"), np.quantile(value_N, [0.1, 0.5, 0.9]), strict=True))
+            for name, value_N in quantities.items()
+        ],
+        "churn_counts": np.histogram(p_churn_N, bins=10, range=(0, 1))[0].tolist(),
+        "spend_ranges": [
+            {
+                "members": len(part),
+                "expected_cents": 100 * part.mean(),
+                "low_cents": 0.0,
+                "high_cents": 240 * part.mean(),
+            }
+            for part in tenths
+        ],
+    }
 
 
 def _members(spend_N: np.ndarray, now_N: np.ndarray, p_NK: np.ndarray) -> dict[str, Any]:

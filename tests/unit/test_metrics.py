@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.calibration import calibration_curve
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from memberlevel_spark.errors import DataQualityError
 from memberlevel_spark.evaluation.metrics import (
@@ -49,6 +50,9 @@ def test_every_metric_of_four_members_is_the_value_worked_out_by_hand() -> None:
             "log_loss": -math.log(0.7 * 0.6 * 0.6 * 0.4) / 4,
             "upgrade_auc": 1.0,
             "upgrade_ap": 1.0,
+            # One of four members moved up, and is the one likeliest to; nobody moved down.
+            **{f"upgrade_lift_{percentage}": 4.0 for percentage in (1, 5, 10)},
+            **{f"downgrade_{name}": None for name in ("auc", "ap", "lift_1", "lift_5", "lift_10")},
             "ece": ((0.3 + 0.2 + 0.1 + 0.5) + (0.2 + 0.4 + 0.3 + 0.6) + (0.2 + 0.2 + 0.4)) / 4 / 3,
         }
     )
@@ -57,7 +61,9 @@ def test_every_metric_of_four_members_is_the_value_worked_out_by_hand() -> None:
 def test_metrics_come_in_the_fixed_order() -> None:
     assert tuple(level_metrics(TARGET, NOW, P_LEVEL)) == METRIC_NAMES
     assert METRIC_NAMES[:5] == ("accuracy", "macro_precision", "macro_recall", "macro_f1", "qwk")
-    assert METRIC_NAMES[5:] == ("log_loss", "upgrade_auc", "upgrade_ap", "ece")
+    assert METRIC_NAMES[5:8] == ("log_loss", "upgrade_auc", "upgrade_ap")
+    assert METRIC_NAMES[8:11] == ("upgrade_lift_1", "upgrade_lift_5", "upgrade_lift_10")
+    assert METRIC_NAMES[11:] == (*(name.replace("up", "down") for name in METRIC_NAMES[6:11]), "ece")
 
 
 def test_a_level_nobody_holds_and_nobody_predicts_is_left_out_of_macro_means() -> None:
@@ -96,6 +102,16 @@ def test_members_of_the_top_level_count_in_the_upgrade_ranking_with_probability_
 def test_a_forecast_that_excluded_what_happened_has_a_large_but_finite_log_loss() -> None:
     loss = level_metrics([0, 1], [0, 0], [[0.0, 1.0], [0.0, 1.0]])["log_loss"]
     assert loss == pytest.approx(-math.log(np.finfo(np.float64).eps) / 2, rel=1e-6)
+
+
+def test_moves_down_are_ranked_by_the_mass_below_the_level_now() -> None:
+    p_level = [[0.1, 0.5, 0.4], [0.2, 0.6, 0.2], [0.3, 0.3, 0.4], [0.9, 0.1, 0.0]]
+    found = level_metrics([0, 1, 1, 0], [1, 2, 2, 0], p_level)
+    p_down = [0.1, 0.8, 0.6, 0.0]
+    assert found["downgrade_auc"] == pytest.approx(roc_auc_score([1, 1, 1, 0], p_down))
+    assert found["downgrade_ap"] == pytest.approx(average_precision_score([1, 1, 1, 0], p_down))
+    assert found["downgrade_lift_10"] == pytest.approx(4 / 3)
+    assert found["upgrade_auc"] is None
 
 
 @given(cases())

@@ -11,6 +11,7 @@ from memberlevel_spark.evaluation.outcomes import (
     coverage,
     normalised_gini,
     order_metrics,
+    spend_by_tenths,
     spend_metrics,
 )
 
@@ -30,6 +31,8 @@ def test_churn_that_nobody_or_everybody_does_has_no_order() -> None:
         "churn_auc": None,
         "churn_ap": None,
         "churn_brier": pytest.approx(0.1),
+        "churn_lift_1": None,
+        "churn_lift_5": None,
         "churn_lift_10": None,
     }
 
@@ -49,7 +52,21 @@ def test_spend_is_judged_by_the_median_and_by_the_order_of_the_expectation() -> 
     order = np.argsort(expected)
     deciles = [(expected[part].sum() - spend[part].sum()) / spend.sum() for part in np.split(order, 10)]
     assert found["spend_decile_error"] == pytest.approx(np.abs(deciles).sum())
-    assert found["spend_top_10"] == pytest.approx(spend[order[-20:]].sum() / spend.sum())
+    for percentage, first in ((1, 2), (5, 10), (10, 20), (20, 40)):
+        assert found[f"spend_top_{percentage}"] == pytest.approx(spend[order[-first:]].sum() / spend.sum())
+
+
+def test_tenths_hold_equal_numbers_of_members_and_all_of_the_spend() -> None:
+    expected = np.arange(20.0)
+    tenths = spend_by_tenths(2 * expected, expected)
+    assert tenths[0] == {"members": 2, "expected": 0.0 + 1.0, "realised": 0.0 + 2.0}
+    assert tenths[9] == {"members": 2, "expected": 18.0 + 19.0, "realised": 36.0 + 38.0}
+    uneven = spend_by_tenths([5.0, 1.0, 2.0], [1.0, 3.0, 3.0])
+    assert uneven == [
+        {"members": 1, "expected": 1.0, "realised": 5.0},
+        {"members": 1, "expected": 3.0, "realised": 1.5},
+        {"members": 1, "expected": 3.0, "realised": 1.5},
+    ]
 
 
 def test_the_normalised_gini_is_one_for_the_true_order_and_minus_one_for_the_reverse() -> None:
@@ -77,7 +94,7 @@ def test_shares_and_ranks_of_nothing_are_not_a_number_but_nothing() -> None:
         "spend_spearman": None,
         "spend_gini": None,
         "spend_decile_error": None,
-        "spend_top_10": None,
+        **{f"spend_top_{percentage}": None for percentage in (1, 5, 10, 20)},
     }
 
 

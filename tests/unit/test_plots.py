@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from memberlevel_spark.errors import DataQualityError
-from memberlevel_spark.evaluation import plots
+from memberlevel_spark.evaluation import outcome_plots, plots
+from memberlevel_spark.evaluation.comparison import CurvePoint, Result
 from memberlevel_spark.evaluation.plot_style import INK, compact, legend_columns, level_colours, short
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -25,6 +26,7 @@ def figures(num_levels: int, *, num_dates: int = 9) -> dict[str, Callable[[], st
     dates = [START + dt.timedelta(7 * week) for week in range(num_dates)]
     points = [{"event": "moves_up", "confidence": 0.1, "observed": 0.2, "count": 5}]
     points += [{"confidence": 0.9, "observed": 0.8, "count": 50}]
+    tenths = [{"expected": 10.0 * n, "realised": 9.0, "low": 0.0, "high": 30.0 * n} for n in range(1, num_dates + 1)]
     curves = [
         {"epoch": epoch, "train_log_loss": 1 / epoch, "validation_log_loss": None, "validation_accuracy": 0.8}
         for epoch in range(1, num_dates + 1)
@@ -37,6 +39,11 @@ def figures(num_levels: int, *, num_dates: int = 9) -> dict[str, Callable[[], st
         "spend": lambda: plots.spend_history([(date, 1e5 + date.day) for date in dates], currency="EUR"),
         "levels": lambda: plots.level_history([(date, counts) for date in dates], names),
         "training": lambda: plots.training_curves(curves),
+        "churn": lambda: plots.calibration_curve([{**points[0], "event": "churns"}], name="churn-calibration"),
+        "gains": lambda: outcome_plots.gain_curves("churn", {"Model": ([0, 0.5, 1], [0, 0.8, 1])}, found="share"),
+        "tenths": lambda: outcome_plots.spend_by_tenths(tenths, currency="EUR"),
+        "chances": lambda: outcome_plots.chance_histogram([5, 0, 3]),
+        "ranges": lambda: outcome_plots.spend_ranges(tenths, currency="EUR"),
     }
 
 
@@ -75,6 +82,18 @@ def test_a_figure_asks_for_nothing_and_follows_the_pages_ink(name: str) -> None:
     assert all(
         reference.startswith("#") for reference in re.findall(r'href="([^"]*)"|url\(([^)]*)\)', svg)[0] if reference
     )
+
+
+def test_the_learning_curve_is_a_png_of_the_same_bytes_with_and_without_moves_up() -> None:
+    points = [
+        CurvePoint(share, 80, 400, Result(START, name, seed, {"log_loss": 0.5 - share / 10, "upgrade_auc": auc}, None))
+        for share in (0.5, 1.0)
+        for name, auc in (("model", 0.8), ("boosted_tree", None))
+        for seed in (1, 2)
+    ]
+    drawn = outcome_plots.learning_curve_png(points)
+    assert drawn.startswith(b"\x89PNG") and drawn == outcome_plots.learning_curve_png(points)
+    assert drawn != outcome_plots.learning_curve_png(points[:-1])
 
 
 def test_two_figures_on_one_page_share_no_id() -> None:
@@ -134,6 +153,10 @@ def test_nothing_to_draw_is_refused() -> None:
         "spend_history": lambda: plots.spend_history([], currency="EUR"),
         "level_history": lambda: plots.level_history([], []),
         "training_curves": lambda: plots.training_curves([]),
+        "gain_curves": lambda: outcome_plots.gain_curves("churn", {}, found="share"),
+        "spend_by_tenths": lambda: outcome_plots.spend_by_tenths([], currency="EUR"),
+        "chance_histogram": lambda: outcome_plots.chance_histogram([]),
+        "spend_ranges": lambda: outcome_plots.spend_ranges([], currency="EUR"),
     }
     for name, draw in empty.items():
         with pytest.raises(DataQualityError, match=f"Nothing to draw: {name} is empty"):

@@ -92,13 +92,13 @@ def test_the_page_fits_a_phone_and_both_colour_schemes(html: str, page: Page) ->
 
 def test_every_figure_says_in_words_what_it_shows(page: Page) -> None:
     drawings = page.all("svg")
-    assert len(drawings) == 7 == len(page.text("figcaption"))
+    assert len(drawings) == 14 == len(page.text("figcaption"))
     assert all(found["role"] == "img" and len(found["aria-label"]) > 20 for found in drawings)
     assert drawings[0]["aria-label"].startswith("Bar chart of members per level: bronze 600 now and")
 
 
 def test_every_table_has_a_caption_and_every_heading_cell_a_scope(page: Page) -> None:
-    assert len(page.all("table")) == len(page.text("caption")) == 9
+    assert len(page.all("table")) == len(page.text("caption")) == 12
     assert all(found.get("scope") in ("col", "row") for found in page.all("th"))
     assert all(page.text("caption"))
 
@@ -132,6 +132,8 @@ def test_names_from_the_data_are_escaped_everywhere() -> None:
         movers_up=[mover],
         movers_down=[mover],
         quality=[{**data.quality[0], "stage": SCRIPT}],
+        slices=[{**data.slices[0], "dimension": SCRIPT, "slice": SCRIPT}],
+        gains=[{**data.gains[0], "forecaster": name} for name in ("model", SCRIPT)],
         quarantine=[{"source": SCRIPT, "rule": SCRIPT, "rows": 1}],
         monitor=monitor,
         versions={SCRIPT: SCRIPT},
@@ -152,7 +154,11 @@ def test_names_from_the_data_are_escaped_everywhere() -> None:
         ("metrics", "No forecast was evaluated in this run."),
         ("movers_up", "Nobody is likely to move up."),
         ("movers_down", "Nobody is likely to move down."),
-        ("reliability", "The calibration was not measured in this run."),
+        ("slices", "The forecast was not judged by parts of the members."),
+        ("expected", "No member was scored for this date."),
+        ("churn_counts", "Chances of no order: n/a."),
+        ("spend_ranges", "Expected spend per member: n/a."),
+        ("spend_tenths", "Expected and realised spend: n/a."),
         ("spend_history", "There is no spend history yet."),
         ("level_history", "There is no level history yet."),
         ("training_curves", "No model was trained in this run."),
@@ -168,7 +174,76 @@ def test_an_empty_list_becomes_a_sentence(field: str, sentence: str, page: Page)
     assert any(sentence in text for text in empty.text("p"))
     assert not any(sentence in text for text in page.text("p"))
     shown = len(empty.all("table")) + len(empty.all("svg"))
-    assert shown == 16 - (field != "caveats")
+    assert shown == 26 - {"caveats": 0, "metrics": 2}.get(field, 1)
+
+
+def test_without_points_or_curves_each_figure_is_a_sentence() -> None:
+    empty = Page(render_report(sample_report(reliability=[], gains=[])))
+    assert len(empty.all("svg")) == 14 - 5
+    sentences = " ".join(empty.text("p"))
+    assert "The calibration was not measured in this run." in sentences and "Calibration of churn: n/a." in sentences
+    for what in ("churn", "moves up", "spend"):
+        assert f"Gain curve of {what}: n/a, since there was none to find." in sentences
+
+
+def test_a_gain_curve_shows_the_model_and_its_best_rival_and_says_their_points() -> None:
+    captured = {"model": [0.0, 0.6, 1.0], "run_rate": [0.0, 0.4, 1.0], "bg_nbd": [0.0, 0.5, 1.0], "majority": None}
+    gains = [
+        {"event": "churn", "forecaster": name, "contacted": [0.0, 0.5, 1.0], "captured": shares}
+        for name, shares in captured.items()
+    ]
+    page = Page(render_report(sample_report(gains=gains)))
+    (label,) = [found["aria-label"] for found in page.all("svg") if "Gain curve" in found["aria-label"]]
+    assert label.replace(formats.NO_BREAK, " ") == (
+        "Gain curve of members without an order. Model: 0.0 % in the first 0.0 %, 60.0 % in the first 50.0 %;"
+        " BG/NBD: 0.0 % in the first 0.0 %, 50.0 % in the first 50.0 %."
+    )
+    nothing = [{**row, "captured": None} for row in gains]
+    assert "Gain curve of churn: n/a" in " ".join(Page(render_report(sample_report(gains=nothing))).text("p"))
+
+
+def test_slices_stand_under_their_dimension_and_what_is_undefined_is_not_available() -> None:
+    row = {"dimension": "city", "slice": "Ulm", "members": 1200, "accuracy": 0.861, "persistence_accuracy": 0.83}
+    row |= {"log_loss": 0.3333, "upgrade_auc": None, "churn_auc": 0.9, "churn_brier": 0.1, "spend_mae": 71.136}
+    small = {**dict.fromkeys(row), "dimension": "city", "slice": "(small)", "members": 4}
+    level = {**row, "dimension": "level now", "slice": "gold"}
+    page = Page(render_report(sample_report(slices=[row, small, level])))
+    told = [text.replace(formats.NO_BREAK, " ") for text in page.text("tr")]
+    start = told.index("City")
+    assert told[start + 1 : start + 3] == [
+        "Ulm 1,200 86.1 % 83.0 % 0.333 n/a 0.900 0.100 71.14",
+        "(small) 4 n/a n/a n/a n/a n/a n/a n/a",
+    ]
+    assert told[start + 3 : start + 5] == ["Level now", "gold 1,200 86.1 % 83.0 % 0.333 n/a 0.900 0.100 71.14"]
+
+
+def test_what_is_expected_is_told_in_the_unit_of_each_quantity() -> None:
+    rows = [
+        {"quantity": "churn", "total": 512.4, "low": 0.01, "median": 0.125, "high": 0.9},
+        {"quantity": "orders", "total": 12345.6, "low": 0.2, "median": 3.14, "high": 11.0},
+        {"quantity": "spend_cents", "total": 123456789.0, "low": 0.0, "median": 6543.2, "high": 31000.0},
+    ]
+    told = [
+        text.replace(formats.NO_BREAK, " ") for text in Page(render_report(sample_report(expected=rows))).text("tr")
+    ]
+    start = next(place for place, text in enumerate(told) if text.startswith("No order"))
+    assert told[start : start + 3] == [
+        "No order members; the chance of each 512 1.0 % 12.5 % 90.0 %",
+        "Orders 12,346 0.2 3.1 11.0",
+        "Spend 1,234,567.89 USD 0.00 USD 65.43 USD 310.00 USD",
+    ]
+
+
+def test_a_metric_with_an_aim_says_it_and_lists_of_other_lengths_are_folded_away() -> None:
+    metrics = {"model": {"spend_coverage_80": 0.7967, "churn_lift_1": 4.5, "churn_lift_10": None}}
+    page = Page(render_report(sample_report(metrics=metrics)))
+    told = [text.replace(formats.NO_BREAK, " ") for text in page.text("tr")]
+    meaning = "share of members whose spend lay between the 10 % and the 90 % forecast"
+    assert f"Spend within bounds aim 80 %: {meaning} 79.7 %" in told
+    assert any(text.startswith("Churn lift, top 10 %") and text.endswith("n/a") for text in told)
+    (folded,) = [text for text in page.text("details") if "Lists of other lengths" in text]
+    assert "Churn lift, top 1" in folded and "Churn lift, top 10" not in folded.replace(formats.NO_BREAK, " ")
+    assert "churn_lift_1 " not in result_table(metrics) and "churn_lift_10" in result_table(metrics)
 
 
 @pytest.mark.parametrize("num_levels", [2, 12])
@@ -187,11 +262,13 @@ def test_unknown_numbers_are_shown_as_not_available() -> None:
         monitor=[dict.fromkeys(ROW_KEYS["monitor"])],
         training_curves=[{**dict.fromkeys(ROW_KEYS["training_curves"]), "epoch": 1}],
     )
+    sample_nulls = [value for row in data.slices for value in row.values()].count(None)
     html = render_report(unknown)
     assert ">None<" not in html and ">nan<" not in html
     cells = Page(html).text("td") + Page(html).text("th")
     # metrics of two forecasters, a mover but for its id, a stage but for its name, a watched value with its slice
-    assert cells.count("n/a") == 9 * 2 + 6 + 6 + 3
+    # and undefined metrics of slices: nobody moves up from the top, and the few of long tenure are not judged
+    assert cells.count("n/a") == 17 * 2 + 6 + 6 + 3 + sample_nulls
 
 
 def test_the_headline_compares_with_staying_as_is() -> None:
@@ -326,6 +403,6 @@ def test_alerts_come_first_and_a_long_calm_list_is_folded_away() -> None:
 
 
 def test_points_instead_of_money_are_written_as_counts() -> None:
-    html = render_report(sample_report(level_metric_name="points", level_metric_is_money=False))
+    html = render_report(sample_report(level_metric_name="points", level_metric_is_money=False, expected=[]))
     assert "Counting points now" in html
     assert "USD</td>" not in html

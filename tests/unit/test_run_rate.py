@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from memberlevel_spark.evaluation.baselines import run_rate_levels
-from memberlevel_spark.evaluation.comparison import Result, comparison_page
+from memberlevel_spark.evaluation.comparison import CurvePoint, Result, comparison_page, learning_curve_part
 from memberlevel_spark.evaluation.forecasts import Actuals, Forecast, judge
 from memberlevel_spark.evaluation.rivals import Rows, rival_forecasts
 from memberlevel_spark.evaluation.run_rate import RunRate
@@ -129,3 +129,36 @@ def test_the_page_gives_means_over_dates_with_the_spread_of_seeds_and_compares_o
         "| --- | --- |",
         "| softmax | n/a |",
     ]
+
+
+def test_the_learning_curve_is_a_row_per_share_and_forecaster_with_the_spread_of_seeds() -> None:
+    day, empty = date(2024, 1, 14), np.empty((0, 2))
+    losses = {0.125: (0.5, 0.52), 1.0: (0.4, 0.4)}
+    points = [
+        CurvePoint(
+            share, round(2400 * share), round(9600 * share), Result(day, "model", seed, {"log_loss": loss}, empty)
+        )
+        for share, pair in losses.items()
+        for seed, loss in enumerate(pair)
+    ]
+    tree = Result(day, "boosted_tree", 1, {"log_loss": 0.45, "upgrade_auc": None}, empty)
+    part = learning_curve_part([*points, CurvePoint(1.0, 2400, 9600, tree)])
+    assert part.splitlines() == [
+        "",
+        "## Learning curve: trained on a share of the members, all of them forecast as of 2024-01-14",
+        "",
+        "| share | members | rows | forecaster | log_loss |",
+        "| --- | --- | --- | --- | --- |",
+        "| 0.125 | 300 | 1,200 | model | 0.5100 ± 0.0141 |",
+        "| 1 | 2,400 | 9,600 | model | 0.4000 ± 0.0000 |",
+        "| 1 | 2,400 | 9,600 | boosted_tree | 0.4500 |",
+    ]
+    assert points[0].plain() == {
+        "share": 0.125,
+        "members": 300,
+        "rows": 1200,
+        "forecaster": "model",
+        "seed": 0,
+        "log_loss": 0.5,
+    }
+    assert learning_curve_part([]) == ""
