@@ -154,6 +154,14 @@ TOOLS = (
         ("backtest_examples", "(experiments.json)", "(experiments.md)"),
         "evaluation.experiments:run_experiments",
     ),
+    Stage(
+        "tune",
+        "the settings with the lowest validation log-loss in the declared space",
+        "trial",
+        ("examples",),
+        ("(tuning/)",),
+        "training.tuning.stage:run_tune",
+    ),
 )
 
 
