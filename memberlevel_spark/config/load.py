@@ -1,4 +1,4 @@
-"""Layers of configuration: base.yaml <- <name>.yaml <- --set <- environment, merged and validated in one go.
+"""Layers of configuration: base.yaml <- <name>.yaml <- further files <- --set <- environment, validated in one go.
 
 All problems are reported at once, each with where the value was set, its dotted key, what was found, what is expected
 and, for an unknown key, the nearest valid one.
@@ -24,13 +24,20 @@ SPARK_SETTINGS = "spark.conf."
 Layer = tuple[str, dict[str, Any]]
 
 
-def load_config(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Config:
-    """Read ``path`` over the ``base.yaml`` beside it, then ``a.b=c`` overrides, then ``MEMBERLEVEL__A__B`` variables.
+def load_config(
+    path: Path,
+    overrides: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    *,
+    further: Sequence[Path] = (),
+) -> Config:
+    """Read ``path`` over the ``base.yaml`` beside it, then the ``further`` files, such as what the job tune found, then
+    ``a.b=c`` overrides, then ``MEMBERLEVEL__A__B`` variables.
 
     Errors: ConfigError with every problem found, one a line.
     """
     environment = os.environ if environment is None else environment
-    layers = [_read_yaml(path.with_name(BASE_NAME)), _read_yaml(path)]
+    layers = [_read_yaml(file) for file in (path.with_name(BASE_NAME), path, *further)]
     layers += [("--set", _nested(*_split_override(item))) for item in overrides]
     layers += [_environment_layer(key, value) for key, value in sorted(environment.items()) if _is_ours(key)]
     merged: dict[str, Any] = {}
@@ -47,9 +54,11 @@ def load_config(path: Path, overrides: Sequence[str] = (), environment: Mapping[
 def config_fingerprint(config: Config) -> str:
     """The first 12 hex digits of SHA-256 over the settings that may change a result.
 
-    Secrets, the session settings, the output folder, where training runs and what is checked for leaks are left out.
+    Secrets, the session settings, the output folder, where training runs, what is tuned and what is checked for leaks
+    are left out.
     """
-    elsewhere: dict[str, bool | set[str]] = {"spark": True, "output_dir": True, "training": {"how"}, "leakage": True}
+    elsewhere: dict[str, bool | set[str]] = {"spark": True, "output_dir": True, "training": {"how"}}
+    elsewhere |= {"tuning": True, "leakage": True}
     if config.world is None:
         # A shop without a world keeps the fingerprint it had before there were worlds.
         elsewhere["world"] = True

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from memberlevel_spark.config.base import IDENTIFIER, Model
 from memberlevel_spark.config.ingest import IngestConfig, PseudonymConfig, QualityConfig, SourceConfig
 from memberlevel_spark.config.levels import LevelsConfig
 from memberlevel_spark.config.training import TrainingConfig
+from memberlevel_spark.config.tuning import TuningConfig, space_problems
 from memberlevel_spark.config.world import WorldConfig
 from memberlevel_spark.timeline import LabelWindow, Split, every, steps_after
 
@@ -258,6 +260,7 @@ class Config(Model):
     examples: ExamplesConfig
     model: ModelConfig
     training: TrainingConfig
+    tuning: TuningConfig
     evaluation: EvaluationConfig
     experiments: ExperimentsConfig
     leakage: LeakageConfig
@@ -271,6 +274,22 @@ class Config(Model):
     def _fits_together(self) -> "Config":
         if not any(mapping.to == "events" for source in self.sources.values() for mapping in source.maps):
             raise ValueError("at least one source that maps to events")
+        return self
+
+    @model_validator(mode="after")
+    def _space_is_of_this_configuration(self) -> "Config":
+        problems = space_problems(self.tuning.space, {"model": self.model, "training": self.training})
+        if problems:
+            # Raised in pydantic's own form, so that each is told with its key.
+            told = [
+                InitErrorDetails(
+                    type=PydanticCustomError("space", "{text}", {"text": text}),
+                    loc=("tuning", "space", key),
+                    input=self.tuning.space[key],
+                )
+                for key, text in problems
+            ]
+            raise ValidationError.from_exception_data("Config", told)
         return self
 
     @property

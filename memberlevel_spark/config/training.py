@@ -9,6 +9,20 @@ from pydantic import Field, model_validator
 
 from memberlevel_spark.config.base import Model
 
+# Settings that say where and how a run is carried out, and change nothing that it computes beyond rounding.
+CARRIED_OUT_BY = frozenset(
+    {
+        "how",
+        "num_processes",
+        "timeout_seconds",
+        "max_restarts",
+        "reader",
+        "row_groups_ahead",
+        "checkpoint_every_steps",
+        "track",
+    }
+)
+
 
 class TaskWeights(Model):
     """What the orders and the spend count in the loss, beside the level's 1."""

@@ -9,24 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from memberlevel_spark.config.training import TrainingConfig
+from memberlevel_spark.config.training import CARRIED_OUT_BY, TrainingConfig
 from memberlevel_spark.errors import ConfigError, first_five
 from memberlevel_spark.feed.fields import Fields, ListOf
 from memberlevel_spark.models.spec import ModelSpec
 
 Task = Literal["outcomes", "masked", "next", "contrastive"]
-
-# Settings that say where and how a run is carried out, and change nothing that it computes beyond rounding.
-_CARRIED_OUT_BY = {
-    "how",
-    "num_processes",
-    "timeout_seconds",
-    "max_restarts",
-    "reader",
-    "row_groups_ahead",
-    "checkpoint_every_steps",
-    "track",
-}
 
 
 @dataclass(frozen=True)
@@ -74,7 +62,7 @@ class TrainingJob:
     def fingerprint(self) -> str:
         """SHA-256 of what the result depends on: a checkpoint goes on with a job of the same fingerprint only."""
         values = {**self._values(), "run_dir": None}
-        values["training"] = {name: value for name, value in values["training"].items() if name not in _CARRIED_OUT_BY}
+        values["training"] = {name: value for name, value in values["training"].items() if name not in CARRIED_OUT_BY}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:

@@ -26,6 +26,7 @@ from memberlevel_spark.feed.contract import check_contract
 from memberlevel_spark.feed.plan import plan_feed, read_row_groups
 from memberlevel_spark.training import checkpoint
 from memberlevel_spark.training.artefacts import TrainedRun, read_run, remove_artefacts, write_artefacts
+from memberlevel_spark.training.course import Fit
 from memberlevel_spark.training.entry import RankEntry, with_package_path
 from memberlevel_spark.training.failures import RankLostError, clear_failures, explain
 from memberlevel_spark.training.job import TrainingJob
@@ -33,6 +34,7 @@ from memberlevel_spark.training.loop import train
 from memberlevel_spark.training.rank import LINE_MARK
 from memberlevel_spark.training.ranks import join_ranks, one_thread
 from memberlevel_spark.training.stopping import end_with_parent, exit_on_sigterm, noted_sigterm
+from memberlevel_spark.training.tracking import Listener
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ def run_training(job: TrainingJob, *, spark: Any = None) -> TrainedRun:
         SystemExit: with code 143, after SIGTERM; a checkpoint was saved.
     """
     _check_way(job, spark)
-    _check_input(job)
+    check_input(job)
     run_dir = Path(job.run_dir)
     remove_artefacts(run_dir)
     _run_until_done(job, spark)
@@ -113,7 +115,8 @@ def _slots(spark: Any) -> int:
     return int(context.maxNumConcurrentTasks(context.resourceProfileManager().defaultResourceProfile()))
 
 
-def _check_input(job: TrainingJob) -> None:
+def check_input(job: TrainingJob) -> None:
+    """Errors: those of a job's files, before anything is read or written."""
     sizes = {"batch_rows": job.training.batch_rows, "num_lanes": job.training.lanes}
     for paths, tail in ((job.train_files, job.training.tail), (job.validation_files, "pad")):
         groups = read_row_groups(paths)
@@ -122,9 +125,14 @@ def _check_input(job: TrainingJob) -> None:
 
 
 def _run_inline(job: TrainingJob) -> None:
+    write_artefacts(Path(job.run_dir), job.model, fit_inline(job))
+
+
+def fit_inline(job: TrainingJob, tell: Listener | None = None) -> Fit:
+    """Fit the job's network in this process, on one thread; no artefacts are written. Errors: those of ``train``."""
     # The caller's random state is left as it was found.
     with one_thread(), torch.random.fork_rng(), noted_sigterm() as stop, join_ranks(job, 0) as ranks:
-        write_artefacts(Path(job.run_dir), job.model, train(job, ranks, stop))
+        return train(job, ranks, stop, tell=tell)
 
 
 def _run_with_torchrun(job: TrainingJob) -> None:

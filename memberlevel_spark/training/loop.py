@@ -26,7 +26,7 @@ from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.learner import Learner
 from memberlevel_spark.training.ranks import Ranks
 from memberlevel_spark.training.stopping import EXIT_CODE, Stop
-from memberlevel_spark.training.tracking import Tracker, open_tracker
+from memberlevel_spark.training.tracking import Listener, Tracker, open_tracker
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 _ASK_EVERY_STEPS = 8
 
 
-def train(job: TrainingJob, ranks: Ranks, stop: Stop | None = None) -> Fit:
-    """Fit the job's network.
+def train(job: TrainingJob, ranks: Ranks, stop: Stop | None = None, *, tell: Listener | None = None) -> Fit:
+    """Fit the job's network; rank 0 ``tell``s each point as it is made.
 
     Raises:
         DataQualityError: the loss is not a finite number.
@@ -54,7 +54,7 @@ def train(job: TrainingJob, ranks: Ranks, stop: Stop | None = None) -> Fit:
     with (
         closing(on_device(feed.batches(course.position), ranks.device)) as batches,
         _progress_bar(num_steps, learner.step, ranks) as bar,
-        _tracker(job, ranks) as tracker,
+        _tracker(job, ranks, tell) as tracker,
     ):
         while True:
             # Evaluate.
@@ -170,8 +170,8 @@ def _open_feed(job: TrainingJob, paths: tuple[str, ...], ranks: Ranks, *, seed: 
     return FeedLoader(plan, ranks.rank, fields=job.fields, seed=seed, reader=reader)
 
 
-def _tracker(job: TrainingJob, ranks: Ranks) -> AbstractContextManager[Tracker]:
-    return open_tracker(job) if ranks.rank == 0 else nullcontext(Tracker([], None))
+def _tracker(job: TrainingJob, ranks: Ranks, tell: Listener | None) -> AbstractContextManager[Tracker]:
+    return open_tracker(job, tell) if ranks.rank == 0 else nullcontext(Tracker([], None))
 
 
 def _progress_bar(num_steps: int, first: int, ranks: Ranks) -> "tqdm[Never]":
