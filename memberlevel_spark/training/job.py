@@ -41,6 +41,8 @@ class TrainingJob:
         keep: the weights of the epoch that was ``best`` on validation, which also decides when to stop; or the ``last``
             ones, after all epochs.
         lists: list columns that are read beside the features: name -> (element type, length).
+        teacher_dir: the run folder of a network to learn the levels from, as ``training.distillation`` says; on a
+            cluster a path that every machine sees.
     """
 
     run_dir: str
@@ -51,6 +53,7 @@ class TrainingJob:
     seed: int
     keep: Literal["best", "last"] = "best"
     lists: Mapping[str, tuple[ListOf, int]] = field(default_factory=dict)
+    teacher_dir: str | None = None
 
     @property
     def world_size(self) -> int:

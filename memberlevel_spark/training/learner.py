@@ -20,6 +20,7 @@ from memberlevel_spark.training.averaging import AveragedNetwork
 from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.ranks import Ranks
 from memberlevel_spark.training.schedule import learning_rate_at
+from memberlevel_spark.training.teacher import Teacher
 
 
 class Learner:
@@ -37,6 +38,8 @@ class Learner:
         self._training, self._ranks = job.training, ranks
         self.num_steps, self.step = num_steps, 0
         self._dtype = getattr(torch, job.training.precision)
+        # Before the seed, as building a network draws from it.
+        self._teacher = Teacher(job, ranks.device) if job.teacher_dir else None
         torch.manual_seed(job.seed)
         self._network = build_network(job.model).to(ranks.device)
         self._average = AveragedNetwork(self._network, job.training)
@@ -120,6 +123,8 @@ class Learner:
         level_B = level_loss_B(
             outlook.log_p_level_BK, batch.target_B, kind=self._level_loss, focal_gamma=training.focal_gamma
         )
+        if self._teacher is not None:
+            level_B = self._teacher.mixed_in_B(level_B, outlook.log_p_level_BK, batch.features_BF)
         losses_BT = torch.cat([level_B[:, None], outcome_losses_B2(outlook, batch.outcomes_B2)], dim=1)
         if training.task_weights is None:
             return weighed_B(losses_BT, outlook.log_scale_T)
