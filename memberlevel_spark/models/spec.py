@@ -33,6 +33,7 @@ class ModelSpec:
         metrics: the metrics whose needs end the array; with none there is no head by rules.
         every_metric: whether a level asks for all metrics, or for any one of them.
         weekly: number of measures and of weeks of the weekly tiles.
+        int8: whether the linear layers of the body hold 8-bit weights; such a network scores, it does not learn.
 
     Raises:
         ConfigError: an unknown name or an impossible number.
@@ -47,6 +48,7 @@ class ModelSpec:
     metrics: tuple[str, ...] = ()
     every_metric: bool = True
     weekly: tuple[int, int] = (0, 0)
+    int8: bool = False
 
     def __post_init__(self) -> None:
         _require_known("model", self.name, (*LINEAR, *BODIES))
@@ -85,8 +87,9 @@ class ModelSpec:
         return self.weekly[0] * self.weekly[1]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """Return plain values that JSON can hold; ``int8`` only where it is true: other files stay as they were."""
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {name: value for name, value in plain.items() if name != "int8" or value}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelSpec":
@@ -96,9 +99,9 @@ class ModelSpec:
             ConfigError: missing or unknown keys.
         """
         names = {field.name for field in fields(cls)}
-        if set(values) != names:
+        if {*values, "int8"} != names:
             raise ConfigError(
-                f"model spec has other keys than expected: {first_five(set(values) ^ names)}. "
+                f"model spec has other keys than expected: {first_five({*values, 'int8'} ^ names)}. "
                 f"Give exactly {', '.join(sorted(names))}."
             )
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
