@@ -5,7 +5,7 @@ VENV_PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run world experiments test check bench gpu-smoke notebooks package clean
+.PHONY: help setup run world experiments compress test check bench gpu-smoke notebooks package clean
 
 help: ## print these targets
 	@echo "make <target>:"
@@ -22,6 +22,9 @@ world: setup ## make a synthetic shop with known truth, then run the whole job o
 
 experiments: setup ## compare models, baselines and variants over several test dates of the demo shop
 	$(VENV_PYTHON) -m jobs.experiments --config conf/complete_journey.yaml $(ARGS)
+
+compress: setup ## make the demo shop's model smaller in several ways; what it costs and gains
+	$(VENV_PYTHON) -m jobs.compress --config conf/complete_journey.yaml $(ARGS)
 
 test: setup ## run the tests
 	$(VENV_PYTHON) -m pytest -q

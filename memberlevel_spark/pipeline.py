@@ -154,6 +154,14 @@ TOOLS = (
         ("backtest_examples", "(experiments.json)", "(experiments.md)"),
         "evaluation.experiments:run_experiments",
     ),
+    Stage(
+        "compress",
+        "the trained model quantised, pruned and distilled: size, speed, agreement, quality",
+        "compressed model",
+        ("examples",),
+        ("(runs/)", "(compression.json)", "(compression.md)", "(compression.png)"),
+        "evaluation.compression:run_compress",
+    ),
 )
 
 

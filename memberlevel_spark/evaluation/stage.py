@@ -45,8 +45,7 @@ def run_evaluate(run: Run) -> StageResult:
     extra = ("target_level", "row_key", "outcomes")
     model = PackedModel.of(files)
     predicted = _collected(apply_model(test, model, method=config.scoring.method, extra=extra))
-    if predicted.empty:
-        raise ArtefactError(f"no members to test on: as-of {config.timeline.test}. Check timeline.test and the labels.")
+    require_members(len(predicted), config.timeline.test)
     encoder = Encoder.from_json(files["encoder.json"].decode("utf-8"))
     run_rate = RunRate.of(config, encoder)
     sample = _sample(train, train.count(), config.evaluation.boosted_tree_rows)
@@ -80,6 +79,12 @@ def run_evaluate(run: Run) -> StageResult:
     told = {name: values["accuracy"] for name, values in metrics.items() if values.get("accuracy") is not None}
     note = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in told.items())
     return StageResult(RowCounts(test.count(), int(actuals.target_N.size)), read, {}, f"accuracy {note}")
+
+
+def require_members(number: int, test: date) -> None:
+    """Refuse a test date on which there is nobody. Errors: ArtefactError."""
+    if not number:
+        raise ArtefactError(f"no members to test on: as-of {test}. Check timeline.test and the labels.")
 
 
 def load_evaluation(run: Run) -> dict[str, Any]:
