@@ -5,7 +5,7 @@ VENV_PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run world experiments tune test check bench gpu-smoke notebooks package clean
+.PHONY: help setup run world experiments tune compress test check bench gpu-smoke notebooks package clean
 
 help: ## print these targets
 	@echo "make <target>:"
@@ -25,6 +25,9 @@ experiments: setup ## compare models, baselines and variants over several test d
 
 tune: setup ## try settings of the network on the validation date of the demo shop
 	$(VENV_PYTHON) -m jobs.tune --config conf/complete_journey.yaml $(ARGS)
+
+compress: setup ## make the demo shop's model smaller in several ways; what it costs and gains
+	$(VENV_PYTHON) -m jobs.compress --config conf/complete_journey.yaml $(ARGS)
 
 test: setup ## run the tests
 	$(VENV_PYTHON) -m pytest -q

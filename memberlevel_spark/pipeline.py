@@ -171,6 +171,14 @@ TOOLS = (
         ("(tuning/)",),
         "training.tuning.stage:run_tune",
     ),
+    Stage(
+        "compress",
+        "the trained model quantised, pruned and distilled: size, speed, agreement, quality",
+        "compressed model",
+        ("examples",),
+        ("(runs/)", "(compression.json)", "(compression.md)", "(compression.png)"),
+        "evaluation.compression:run_compress",
+    ),
 )
 
 

@@ -209,6 +209,15 @@ class ExperimentsConfig(Model):
     learning_curve_shares: tuple[Annotated[float, Field(gt=0, le=1)], ...]
 
 
+class CompressionConfig(Model):
+    """What the job compress makes beside the model: pruned ones, by the share of weights that become 0, and students
+    with these hidden layers; and how many times the speed of each is measured."""
+
+    pruned_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...]
+    student_hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    num_timings: int = Field(ge=1)
+
+
 class ScoringConfig(Model):
     """Which Spark path applies the model."""
 
@@ -263,6 +272,7 @@ class Config(Model):
     tuning: TuningConfig
     evaluation: EvaluationConfig
     experiments: ExperimentsConfig
+    compression: CompressionConfig
     leakage: LeakageConfig
     scoring: ScoringConfig
     monitoring: MonitoringConfig

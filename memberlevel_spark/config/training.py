@@ -31,6 +31,14 @@ class TaskWeights(Model):
     spend: float = Field(ge=0, allow_inf_nan=False)
 
 
+class DistillationConfig(Model):
+    """How a network learns from another one: the share of the level's loss that is the distance to the other's
+    probabilities, and the temperature that softens both sides' probabilities before they are compared."""
+
+    share: float = Field(ge=0, le=1)
+    temperature: float = Field(gt=0, allow_inf_nan=False)
+
+
 class TrainingConfig(Model):
     """How the network is fitted and where the processes run."""
 
@@ -54,6 +62,7 @@ class TrainingConfig(Model):
 
     task_weights: TaskWeights | None
     focal_gamma: float = Field(ge=0, le=10)
+    distillation: DistillationConfig
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     schedule: Literal["cosine", "linear", "exponential"]
     warmup_share: float = Field(ge=0, le=1)

@@ -64,6 +64,12 @@ def run_evaluate(run: Run) -> StageResult:
     return StageResult(RowCounts(test.count(), len(target_N)), read, {}, f"accuracy {note}")
 
 
+def require_members(number: int, test: date) -> None:
+    """Refuse a test date on which there is nobody. Errors: ArtefactError."""
+    if not number:
+        raise ArtefactError(f"no members to test on: as-of {test}. Check timeline.test and the labels.")
+
+
 def load_evaluation(run: Run) -> dict[str, Any]:
     """The evaluation of this configuration's model. Errors: ArtefactError when it has not been evaluated."""
     path = run_dir(run) / EVALUATION

@@ -32,6 +32,18 @@ def level_loss_B(log_p_level_BK: Tensor, target_B: Tensor, *, kind: LevelLoss, f
     return loss_B if focal_gamma == 0 else loss_B * (1 - torch.exp(-loss_B)).clamp(min=0) ** focal_gamma
 
 
+def distillation_loss_B(log_p_level_BK: Tensor, log_p_teacher_BK: Tensor, *, temperature: float) -> Tensor:
+    """Return T² · KL(teacher ‖ student) of each row, in nats, between probabilities p^(1/T) made to sum to 1.
+
+    T² keeps the gradient's size, whatever T is, beside the label's (Hinton, Vinyals and Dean 2015).
+    """
+    log_q_BK, log_q_teacher_BK = (
+        functional.log_softmax(log_p_BK / temperature, dim=1) for log_p_BK in (log_p_level_BK, log_p_teacher_BK)
+    )
+    distance_BK = functional.kl_div(log_q_BK, log_q_teacher_BK, reduction="none", log_target=True)
+    return temperature**2 * distance_BK.sum(dim=1)
+
+
 def outcome_losses_B2(outlook: Outlook, outcomes_B2: Tensor) -> Tensor:
     """Return −log P(number of orders) and −log P(spend) of each row, in nats; both hold whether there is any order."""
     orders_B, spend_B = outcomes_B2.unbind(dim=1)

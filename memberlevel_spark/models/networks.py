@@ -17,6 +17,7 @@ from torch.nn import functional
 from memberlevel_spark.models.amounts import Amounts, AmountsHead, EarnedHead
 from memberlevel_spark.models.bodies import Body
 from memberlevel_spark.models.counts import Counts, CountsHead
+from memberlevel_spark.models.int8 import use_int8_layers
 from memberlevel_spark.models.level_heads import Gate, NormalLevels, OrdinalLevels, SoftmaxLevels, levels_by_rules
 from memberlevel_spark.models.spec import LINEAR, ModelSpec
 
@@ -86,4 +87,7 @@ def _level_head(spec: ModelSpec, width: int) -> nn.Module | None:
 
 def build_network(spec: ModelSpec) -> Network:
     """Build the network a spec names, with fresh weights from torch's current random state."""
-    return Network(spec)
+    network = Network(spec)
+    if spec.int8:
+        use_int8_layers(network.body)
+    return network

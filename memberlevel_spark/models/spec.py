@@ -46,6 +46,7 @@ class ModelSpec:
         events: number of events in the array, then how many values each of their indices takes; empty without events.
         reads: some of ``features``, ``weeks`` and ``events``; empty reads what ``READS`` says of the name.
         causal: whether what is made of an event depends on earlier ones only, as guessing the next one asks for.
+        int8: whether the linear layers of the body hold 8-bit weights; such a network scores, it does not learn.
 
     Raises:
         ConfigError: an unknown name or an impossible number.
@@ -63,6 +64,7 @@ class ModelSpec:
     events: tuple[int, ...] = ()
     reads: tuple[str, ...] = ()
     causal: bool = False
+    int8: bool = False
 
     def __post_init__(self) -> None:
         _require_known("model", self.name, (*LINEAR, *BODIES))
@@ -125,8 +127,9 @@ class ModelSpec:
         return self.weekly[0] * self.weekly[1]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """Return plain values that JSON can hold; ``int8`` only where it is true: other files stay as they were."""
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {name: value for name, value in plain.items() if name != "int8" or value}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelSpec":
@@ -136,9 +139,9 @@ class ModelSpec:
             ConfigError: missing or unknown keys.
         """
         names = {field.name for field in fields(cls)}
-        if set(values) != names:
+        if {*values, "int8"} != names:
             raise ConfigError(
-                f"model spec has other keys than expected: {first_five(set(values) ^ names)}. "
+                f"model spec has other keys than expected: {first_five({*values, 'int8'} ^ names)}. "
                 f"Give exactly {', '.join(sorted(names))}."
             )
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}

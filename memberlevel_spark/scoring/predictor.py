@@ -3,6 +3,7 @@
 Shapes: N rows, F features, K levels.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import memberlevel_spark.models.reproducible  # noqa: F401  (a row's score must not depend on the rows beside it)
+from memberlevel_spark.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -44,20 +46,29 @@ class PackedModel:
         """From the files of a bundle or of a training run."""
         return cls(files["model.safetensors"], files["model.json"].decode("utf-8"))
 
+    @classmethod
+    def holding(cls, network: "nn.Module", spec: ModelSpec) -> "PackedModel":
+        """From a network and what it is built from."""
+        from safetensors.torch import save
+
+        return cls(save(network.state_dict()), json.dumps(spec.to_dict(), indent=2) + "\n")
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the network is built from."""
+        return ModelSpec.from_dict(json.loads(self.spec_json))
+
 
 @lru_cache(maxsize=4)
 def load_network(model: PackedModel) -> "nn.Module":
     """The network in evaluation mode, loaded once per process and model."""
-    import json
-
     import torch
     from safetensors.torch import load
 
     from memberlevel_spark.models.networks import build_network
-    from memberlevel_spark.models.spec import ModelSpec
 
     torch.set_num_threads(1)
-    network = build_network(ModelSpec.from_dict(json.loads(model.spec_json)))
+    network = build_network(model.spec)
     network.load_state_dict(load(model.weights))
     return network.eval()
 

@@ -34,6 +34,8 @@ class TrainingJob:
         start_from: run folder of a pretraining, whose encoder of events is taken over; None starts from nothing.
         frozen: whether the encoder taken over stays as it is.
         lists: list columns that are read beside the features: name -> (element type, length).
+        teacher_dir: the run folder of a network to learn the levels from, as ``training.distillation`` says; on a
+            cluster a path that every machine sees.
     """
 
     run_dir: str
@@ -47,6 +49,7 @@ class TrainingJob:
     start_from: str | None = None
     frozen: bool = False
     lists: Mapping[str, tuple[ListOf, int]] = field(default_factory=dict)
+    teacher_dir: str | None = None
 
     @property
     def world_size(self) -> int:

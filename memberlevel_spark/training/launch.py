@@ -53,12 +53,13 @@ def run_training(job: TrainingJob, *, spark: Any = None) -> TrainedRun:
         spark: the session, for training on spark.
 
     Raises:
-        ConfigError: the job cannot run this way, or Spark has too few slots.
+        ConfigError: the job cannot run this way, Spark has too few slots, or the teacher is of other data.
         DataQualityError: the examples are not what training needs, or the loss is not a finite number.
         ArtefactError: files could not be read, a process died too often, or the run left nothing usable.
         SystemExit: with code 143, after SIGTERM; a checkpoint was saved.
     """
     _check_way(job, spark)
+    _check_teacher(job)
     check_input(job)
     run_dir = Path(job.run_dir)
     remove_artefacts(run_dir)
@@ -113,6 +114,20 @@ def _slots(spark: Any) -> int:
     context = spark.sparkContext._jsc.sc()
     # Not defaultParallelism: spark.default.parallelism overrides that without adding a single core.
     return int(context.maxNumConcurrentTasks(context.resourceProfileManager().defaultResourceProfile()))
+
+
+def _check_teacher(job: TrainingJob) -> None:
+    if job.teacher_dir is None:
+        return
+    if Path(job.teacher_dir).resolve() == Path(job.run_dir).resolve():
+        raise ConfigError(f"a network cannot learn from itself: {job.run_dir}. Give each run its own folder.")
+    teacher = read_run(Path(job.teacher_dir)).model
+    sizes = [(model.num_features, model.num_levels) for model in (teacher, job.model)]
+    if sizes[0] != sizes[1]:
+        raise ConfigError(
+            f"the teacher reads other features or knows other levels: {sizes[0]} in {job.teacher_dir}, {sizes[1]} here."
+            " Give one that was trained on the same examples."
+        )
 
 
 def check_input(job: TrainingJob) -> None:

@@ -38,8 +38,7 @@ class Learner:
         self._training, self._ranks = job.training, ranks
         self.num_steps, self.step = num_steps, 0
         self._dtype = getattr(torch, job.training.precision)
-        torch.manual_seed(job.seed)
-        self._objective = objective_of(job)
+        self._objective = objective_of(job, ranks.device)
         self._network = self._objective.network.to(ranks.device)
         if job.start_from is not None:
             take_over_events(self._network, Path(job.start_from), frozen=job.frozen)
@@ -106,11 +105,12 @@ class Learner:
         """The loss that is learned from, and the one that is shown."""
         with torch.autocast(self._ranks.device.type, self._dtype, enabled=self._dtype != torch.float32):
             answer = self._model(batch.features_BF)
-        losses = self._objective.losses(answer, batch)
-        loss = (losses.learned_B * batch.weight_B).sum()
+        learned_B = self._objective.learned_B(answer, batch)
+        loss = (learned_B * batch.weight_B).sum()
         if math.isfinite(loss.item()):
-            return loss, (losses.shown_B.detach() * batch.weight_B).sum().item()
-        keys = first_five(batch.row_key_B[~torch.isfinite(losses.learned_B) & (batch.weight_B > 0)].tolist())
+            with torch.no_grad():
+                return loss, (self._objective.shown(answer, batch).loss_B * batch.weight_B).sum().item()
+        keys = first_five(batch.row_key_B[~torch.isfinite(learned_B) & (batch.weight_B > 0)].tolist())
         raise DataQualityError(
             f"training loss is not a finite number: {loss.item()} at step {self.step} on rank {self._ranks.rank}, row"
             f" keys {keys}. Check these rows' features; if they are sound, lower training.learning_rate."
@@ -129,8 +129,8 @@ class Learner:
     @torch.no_grad()
     def score(self, batch: Batch) -> tuple[float, float]:
         """Return the summed loss that is shown and the number of right rows of this rank, with the kept weights."""
-        losses = self._objective.losses(self.kept.eval()(batch.features_BF), batch)
-        return (losses.shown_B * batch.weight_B).sum().item(), (losses.right_B * batch.weight_B).sum().item()
+        shown = self._objective.shown(self.kept.eval()(batch.features_BF), batch)
+        return (shown.loss_B * batch.weight_B).sum().item(), (shown.right_B * batch.weight_B).sum().item()
 
     def state(self) -> dict[str, Tensor]:
         """Everything a later process needs to go on to the bit, as named tensors on the CPU."""

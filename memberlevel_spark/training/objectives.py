@@ -1,6 +1,7 @@
 """What a run learns: members' outcomes, or a task that their own events set.
 
-In: a batch and a network's answer. Out: per row the loss that is learned from, the loss that is shown, what was right.
+In: a batch and a network's answer. Out: per row the loss that is learned from; the loss that is shown, and what was
+right.
 
 Shape legend: B rows of a rank's batch, T tasks of the outcomes.
 """
@@ -15,13 +16,13 @@ from memberlevel_spark.models.losses import LevelLoss, cross_entropy_B, level_lo
 from memberlevel_spark.models.networks import Outlook, build_network
 from memberlevel_spark.models.pretraining import Guess, PretextNetwork
 from memberlevel_spark.training.job import TrainingJob
+from memberlevel_spark.training.teacher import Teacher
 
 
-class Losses(NamedTuple):
-    """Of each row of a batch."""
+class Shown(NamedTuple):
+    """Of each row of a batch, what people look at."""
 
-    learned_B: Tensor
-    shown_B: Tensor
+    loss_B: Tensor
     right_B: Tensor
 
 
@@ -33,37 +34,45 @@ class Objective(Protocol):
         """Its weights are fresh."""
         ...
 
-    def losses(self, answer: tuple[Tensor, ...], batch: Batch) -> Losses:
-        """How wrong an answer of the network is."""
+    def learned_B(self, answer: tuple[Tensor, ...], batch: Batch) -> Tensor:
+        """The loss that an answer of the network is learned from."""
+        ...
+
+    def shown(self, answer: tuple[Tensor, ...], batch: Batch) -> Shown:
+        """How wrong and how right it is, in words that people know."""
         ...
 
 
 class Outcomes:
     """Level, orders and spend; shown is the log-loss of the level, right the likeliest level."""
 
-    def __init__(self, job: TrainingJob) -> None:
+    def __init__(self, job: TrainingJob, device: torch.device) -> None:
+        # Before the seed, as building a network draws from it.
+        self._teacher = Teacher(job, device) if job.teacher_dir else None
+        torch.manual_seed(job.seed)
         self.network = build_network(job.model)
         self._training = job.training
         self._level_loss: LevelLoss = "hinge" if job.model.name == "svm" else "likelihood"
 
-    def losses(self, answer: tuple[Tensor, ...], batch: Batch) -> Losses:
-        """How wrong an outlook is."""
+    def learned_B(self, answer: tuple[Tensor, ...], batch: Batch) -> Tensor:
+        """Level, orders and spend, weighed."""
         assert isinstance(answer, Outlook)
-        shown_B = cross_entropy_B(answer.log_p_level_BK, batch.target_B)
-        right_B = (answer.log_p_level_BK.argmax(dim=1) == batch.target_B).to(shown_B.dtype)
-        return Losses(self._learned_B(answer, batch), shown_B, right_B)
-
-    def _learned_B(self, outlook: Outlook, batch: Batch) -> Tensor:
-        training = self._training
-        level_B = level_loss_B(
-            outlook.log_p_level_BK, batch.target_B, kind=self._level_loss, focal_gamma=training.focal_gamma
-        )
-        losses_BT = torch.cat([level_B[:, None], outcome_losses_B2(outlook, batch.outcomes_B2)], dim=1)
+        training, log_p_level_BK = self._training, answer.log_p_level_BK
+        level_B = level_loss_B(log_p_level_BK, batch.target_B, kind=self._level_loss, focal_gamma=training.focal_gamma)
+        if self._teacher is not None:
+            level_B = self._teacher.mixed_in_B(level_B, log_p_level_BK, batch.features_BF)
+        losses_BT = torch.cat([level_B[:, None], outcome_losses_B2(answer, batch.outcomes_B2)], dim=1)
         if training.task_weights is None:
-            return weighed_B(losses_BT, outlook.log_scale_T)
+            return weighed_B(losses_BT, answer.log_scale_T)
         # Of the learned weights nothing is left but a gradient of 0, which ranks wait for.
         given_T = losses_BT.new_tensor([1.0, training.task_weights.orders, training.task_weights.spend])
-        return (losses_BT * given_T).sum(dim=1) + 0.0 * outlook.log_scale_T.sum()
+        return (losses_BT * given_T).sum(dim=1) + 0.0 * answer.log_scale_T.sum()
+
+    def shown(self, answer: tuple[Tensor, ...], batch: Batch) -> Shown:
+        """Of the level alone."""
+        assert isinstance(answer, Outlook)
+        right_B = answer.log_p_level_BK.argmax(dim=1) == batch.target_B
+        return Shown(cross_entropy_B(answer.log_p_level_BK, batch.target_B), right_B.to(torch.float32))
 
 
 class OwnEvents:
@@ -71,16 +80,22 @@ class OwnEvents:
 
     def __init__(self, job: TrainingJob) -> None:
         assert job.task != "outcomes"
+        torch.manual_seed(job.seed)
         # Rows of a lane are told from each other: they are the same on any number of ranks.
         group_rows = job.training.batch_rows // job.training.lanes
         self.network = PretextNetwork(job.model, job.task, group_rows=group_rows)
 
-    def losses(self, answer: tuple[Tensor, ...], batch: Batch) -> Losses:
+    def learned_B(self, answer: tuple[Tensor, ...], batch: Batch) -> Tensor:
         """How wrong the guesses are."""
         assert isinstance(answer, Guess)
-        return Losses(answer.loss_B, answer.loss_B.detach(), answer.right_B)
+        return answer.loss_B
+
+    def shown(self, answer: tuple[Tensor, ...], batch: Batch) -> Shown:
+        """The same, and the share of guesses that were right."""
+        assert isinstance(answer, Guess)
+        return Shown(answer.loss_B, answer.right_B)
 
 
-def objective_of(job: TrainingJob) -> Objective:
-    """What the job learns, with a fresh network from torch's current random state."""
-    return Outcomes(job) if job.task == "outcomes" else OwnEvents(job)
+def objective_of(job: TrainingJob, device: torch.device) -> Objective:
+    """What the job learns, with a fresh network that follows from its seed."""
+    return Outcomes(job, device) if job.task == "outcomes" else OwnEvents(job)

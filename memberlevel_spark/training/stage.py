@@ -119,14 +119,14 @@ def _refit(job: TrainingJob, run: Run, train_files: tuple[str, ...], num_epochs:
     """The same job for as many epochs as were best, on all dates; it learns from its validation rows too."""
     return replace(
         job,
-        run_dir=str(_kept_dir(run).absolute()),
+        run_dir=str(kept_dir(run).absolute()),
         train_files=train_files,
         training=job.training.model_copy(update={"max_epochs": num_epochs}),
         keep="last",
     )
 
 
-def _kept_dir(run: Run) -> Path:
+def kept_dir(run: Run) -> Path:
     """Where the network lies that is kept."""
     return run_dir(run) / "refit" if run.config.timeline.train.refit else run_dir(run)
 
@@ -149,7 +149,7 @@ def pretrained_files(run: Run) -> dict[str, bytes]:
 
 def trained_files(run: Run) -> dict[str, bytes]:
     """Weights, network and encoder of the run folder. Errors: ArtefactError when this configuration was not trained."""
-    paths = {name: _kept_dir(run) / name for name in NETWORK}
+    paths = {name: kept_dir(run) / name for name in NETWORK}
     paths |= {name: run_dir(run) / name for name in (ENCODER, RUN_RECORD)}
     missing = [name for name, path in paths.items() if not path.is_file()]
     if missing:

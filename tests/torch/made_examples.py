@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from memberlevel_spark.config.training import TaskWeights, TrainingConfig
+from memberlevel_spark.config.training import DistillationConfig, TaskWeights, TrainingConfig
 from memberlevel_spark.models.spec import ModelSpec
 from memberlevel_spark.training.artefacts import ARTEFACTS
 from memberlevel_spark.training.job import TrainingJob
@@ -88,6 +88,7 @@ PLAIN = TrainingConfig(
     checkpoint_every_steps=0,
     task_weights=TaskWeights(orders=0.1, spend=0.3),
     focal_gamma=0.0,
+    distillation=DistillationConfig(share=0.5, temperature=2.0),
     learning_rate=0.02,
     schedule="cosine",
     warmup_share=0.1,

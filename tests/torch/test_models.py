@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -199,6 +200,7 @@ def test_the_logistic_network_fitted_to_the_end_is_scikit_learns_regression() ->
 def test_a_spec_survives_json() -> None:
     spec = spec_of("gru", "rules", every_metric=False)
     assert ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert ModelSpec.from_dict((spec8 := replace(spec, int8=True)).to_dict()) == spec8
 
 
 def test_an_unknown_model_is_refused_with_the_nearest_name() -> None:

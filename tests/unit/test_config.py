@@ -113,6 +113,9 @@ def test_the_fingerprint_changes_with_what_changes_results_only():
             ["output_dir=elsewhere", "spark.master=local[1]", "training.how=inline", "leakage.sample_members=9"],
         )
     )
+    assert plain == config_fingerprint(
+        load_config(JOURNEY, ["compression.num_timings=9", "training.distillation.share=1"])
+    )
     assert plain != config_fingerprint(load_config(JOURNEY, ["seed=8"]))
 
 
