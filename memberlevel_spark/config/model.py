@@ -17,6 +17,7 @@ from memberlevel_spark.timeline import LabelWindow, Split, every, steps_after
 Share = Field(ge=0, le=1)
 ModelName = Literal["linear", "logistic", "svm", "mlp", "cnn", "lstm", "gru", "transformer"]
 LevelHead = Literal["rules", "gate", "softmax", "ordinal"]
+CalibratedHead = Literal["level", "p_buy", "spend"]
 
 
 class MoneyConfig(Model):
@@ -149,12 +150,13 @@ class ExamplesConfig(Model):
 
 
 class ModelConfig(Model):
-    """The network: ``models/spec.py`` says what each name is."""
+    """The network: ``models/spec.py`` says what each name is; and which of its heads are calibrated."""
 
     name: ModelName
     level_head: LevelHead
     hidden: tuple[int, ...]
     dropout: float = Field(ge=0, lt=1)
+    calibration: tuple[CalibratedHead, ...]
 
 
 class LeakageConfig(Model):

@@ -20,6 +20,7 @@ from memberlevel_spark.evaluation.inputs import (
 
 MOVES_UP = "moves_up"
 ALL_LEVELS = "all_levels"
+CHURNS = "churns"
 
 
 def top_label_ece(target_N: ArrayLike, p_level_NK: ArrayLike, *, bins: int = 15) -> float:
@@ -48,6 +49,26 @@ def classwise_ece(target_N: ArrayLike, p_level_NK: ArrayLike, *, bins: int = 15)
     target_N, p_NK = _checked_pair(target_N, p_level_NK)
     gaps_K = [_binned_gap(p_NK[:, level], target_N == level, bins) for level in range(p_NK.shape[1])]
     return float(np.mean(gaps_K))
+
+
+def event_ece(happened_N: ArrayLike, p_N: FloatArray, *, bins: int = 15) -> float:
+    """Calibration error of one event: Σ_b n_b/N · |mean probability_b − observed share_b|, in [0, 1], 0 is best.
+
+    Raises:
+        DataQualityError: bins is below 1.
+    """
+    return _binned_gap(p_N, happened_N, bins)
+
+
+def churn_reliability(
+    churned_N: ArrayLike, p_churn_N: FloatArray, *, bins: int = 10
+) -> list[dict[str, float | int | str]]:
+    """Points of the calibration curve of churn, as ``reliability`` gives them, of event ``churns``.
+
+    Raises:
+        DataQualityError: bins is below 1.
+    """
+    return _curve(CHURNS, p_churn_N, churned_N, bins)
 
 
 def reliability(

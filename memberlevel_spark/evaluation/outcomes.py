@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from sklearn import metrics as sk
 
 from memberlevel_spark.errors import DataQualityError, first_five
+from memberlevel_spark.evaluation.calibration import event_ece
 from memberlevel_spark.evaluation.inputs import FloatArray, check_same_rows
 
 NUM_DECILES = 10
@@ -22,18 +23,19 @@ SMALLEST_COUNT = 1e-3
 
 
 def churn_metrics(churned_N: ArrayLike, p_churn_N: ArrayLike) -> dict[str, float | None]:
-    """Judge P(no order in the horizon): AUC, average precision, Brier score, and lift in the first tenth.
+    """Judge P(no order in the horizon): AUC, average precision, Brier score, calibration error, lift of a tenth.
 
+    ``churn_ece``: ``event_ece`` with 15 bins.
     ``churn_lift_10``: how many times as many of the tenth of members whose churn is likeliest churned, as of all.
     """
     true_N, p_N = _checked(churned_N, p_churn_N, names=("churned", "p_churn"))
-    brier = float(np.square(p_N - true_N).mean())
+    height = {"churn_brier": float(np.square(p_N - true_N).mean()), "churn_ece": event_ece(true_N, p_N)}
     if np.unique(true_N).size < 2:
-        return {"churn_auc": None, "churn_ap": None, "churn_brier": brier, "churn_lift_10": None}
+        return {"churn_auc": None, "churn_ap": None, **height, "churn_lift_10": None}
     return {
         "churn_auc": float(sk.roc_auc_score(true_N, p_N)),
         "churn_ap": float(sk.average_precision_score(true_N, p_N)),
-        "churn_brier": brier,
+        **height,
         "churn_lift_10": float(true_N[_first_share(p_N, 0.1)].mean() / true_N.mean()),
     }
 

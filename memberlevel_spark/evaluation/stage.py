@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import ArtefactError, DataQualityError
-from memberlevel_spark.evaluation.calibration import reliability
+from memberlevel_spark.evaluation.calibration import churn_reliability, reliability
 from memberlevel_spark.evaluation.forecasts import Actuals, Forecast, judge
 from memberlevel_spark.evaluation.metrics import confusion_matrix
 from memberlevel_spark.evaluation.order_histories import build_order_histories, history_forecast
@@ -69,6 +69,7 @@ def run_evaluate(run: Run) -> StageResult:
             actuals.target_N, p_level["model"].argmax(axis=1), p_level["model"].shape[1]
         ).tolist(),
         "reliability": reliability(actuals.target_N, p_level["model"], level_now_N=actuals.level_now_N),
+        "churn_reliability": churn_reliability(actuals.orders_N == 0, 1 - predicted["p_buy"].to_numpy()),
     }
     if run.tables.exists(TRUTH):
         read[TRUTH] = run.tables.version(TRUTH)

@@ -48,6 +48,7 @@ OUTCOME_METRICS = {
     "churn_auc",
     "churn_ap",
     "churn_brier",
+    "churn_ece",
     "churn_lift_10",
     "orders_mae",
     "orders_deviance",
@@ -135,6 +136,17 @@ def test_metrics_hold_the_model_and_its_baselines(shop: Path):
     assert set(metrics["test"]["boosted_tree"]) == LEVEL_METRICS
     assert set(metrics["test"]["run_rate"]) == LEVEL_METRICS | OUTCOME_METRICS
     assert set(metrics["test"]["model"]) == LEVEL_METRICS | OUTCOME_METRICS | {"spend_coverage_80"}
+
+
+def test_the_bundle_has_its_calibrators_and_the_evaluation_its_curve_of_churn(shop: Path):
+    version = json.loads((shop / "registry" / "champion.json").read_text())["model_version"]
+    # The shop has fewer members than a calibrator is fitted to.
+    kept = (shop / "registry" / version / "calibrators.json").read_text()
+    assert json.loads(kept) == {"p_buy": None, "spend_cents": None, "temperature": 1.0}
+    (run,) = (shop / "runs").glob("train-*/evaluation.json")
+    points = json.loads(run.read_text())["churn_reliability"]
+    assert {point["event"] for point in points} == {"churns"}
+    assert sum(point["count"] for point in points) == NUM_MEMBERS
 
 
 def test_the_run_rate_in_the_metrics_is_what_the_tables_say(spark: SparkSession, shop: Path):
