@@ -6,13 +6,14 @@ A run is defined by its job alone: the same job on the same machine gives the sa
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from memberlevel_spark.config.training import TrainingConfig
 from memberlevel_spark.errors import ConfigError, first_five
 from memberlevel_spark.feed.fields import Fields, ListOf
 from memberlevel_spark.models.spec import ModelSpec
+from memberlevel_spark.training.weights import RowWeights
 
 # Settings that say where and how a run is carried out, and change nothing that it computes beyond rounding.
 _CARRIED_OUT_BY = {
@@ -40,6 +41,7 @@ class TrainingJob:
         seed: of initial weights, row order and dropout, 0 or more.
         keep: the weights of the epoch that was ``best`` on validation, which also decides when to stop; or the ``last``
             ones, after all epochs.
+        weights: what a training row counts; None: all the same. The launcher fills it in from ``training``.
         lists: list columns that are read beside the features: name -> (element type, length).
     """
 
@@ -50,6 +52,7 @@ class TrainingJob:
     training: TrainingConfig
     seed: int
     keep: Literal["best", "last"] = "best"
+    weights: RowWeights | None = None
     lists: Mapping[str, tuple[ListOf, int]] = field(default_factory=dict)
 
     @property
@@ -79,6 +82,7 @@ class TrainingJob:
             **plain,
             "model": self.model.to_dict(),
             "training": self.training.model_dump(mode="json"),
+            "weights": self.weights and asdict(self.weights),
             "lists": {name: list(kind) for name, kind in self.lists.items()},
         }
 
@@ -98,11 +102,13 @@ class TrainingJob:
             )
         for name in ("train_files", "validation_files"):
             values[name] = tuple(values[name])
+        weights = values["weights"]
         return cls(
             **{
                 **values,
                 "model": ModelSpec.from_dict(values["model"]),
                 "training": TrainingConfig.model_validate(values["training"]),
+                "weights": weights and RowWeights(**{**weights, "by_level": tuple(weights["by_level"])}),
                 "lists": {name: tuple(kind) for name, kind in values["lists"].items()},
             }
         )

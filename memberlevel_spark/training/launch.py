@@ -16,6 +16,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from memberlevel_spark.training.loop import train
 from memberlevel_spark.training.rank import LINE_MARK
 from memberlevel_spark.training.ranks import join_ranks, one_thread
 from memberlevel_spark.training.stopping import end_with_parent, exit_on_sigterm, noted_sigterm
+from memberlevel_spark.training.weights import row_weights
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ def run_training(job: TrainingJob, *, spark: Any = None) -> TrainedRun:
     """
     _check_way(job, spark)
     _check_input(job)
+    job = replace(job, weights=row_weights(job.train_files, job.training, num_levels=job.model.num_levels))
     run_dir = Path(job.run_dir)
     remove_artefacts(run_dir)
     _run_until_done(job, spark)
