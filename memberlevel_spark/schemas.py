@@ -283,6 +283,7 @@ EXAMPLES = TableContract(
             required("member_id", STRING),
             required("as_of_date", DATE),
             required("row_key", LONG),
+            required("as_of_day", INT),
             required("level_now", INT),
             required("target_level", INT),
             required("outcomes", T.ArrayType(T.FloatType(), containsNull=False)),

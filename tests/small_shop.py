@@ -77,7 +77,7 @@ features:
     - {{measure: products, aggregate: num_distinct, window_days: 91}}
     - {{measure: num_events_by_hour, aggregate: entropy, window_days: 91}}
 examples: {{files_per_split: 2}}
-model: {{hidden: [16]}}
+model: {{hidden: [16], calibration: [level, p_buy, spend]}}
 training: {{how: inline, num_processes: 2, batch_rows: 256, max_epochs: 24, learning_rate: 0.01}}
 report: {{title: A small shop, num_movers: 5}}
 """

@@ -21,6 +21,7 @@ ModelName = Literal["linear", "logistic", "svm", "mlp", "cnn", "lstm", "gru", "t
 ModelInput = Literal["features", "weeks", "events"]
 Pretraining = Literal["masked", "next", "contrastive"]
 LevelHead = Literal["rules", "gate", "softmax", "ordinal"]
+CalibratedHead = Literal["level", "p_buy", "spend"]
 
 
 class MoneyConfig(Model):
@@ -153,7 +154,8 @@ class ExamplesConfig(Model):
 
 
 class ModelConfig(Model):
-    """The network: ``models/spec.py`` says what each name is and reads, ``models/pretraining.py`` what each task is."""
+    """The network: ``models/spec.py`` says what each name is and reads, ``models/pretraining.py`` what each task is;
+    and which of its heads are calibrated."""
 
     name: ModelName
     reads: tuple[ModelInput, ...]
@@ -162,6 +164,7 @@ class ModelConfig(Model):
     dropout: float = Field(ge=0, lt=1)
     pretraining: Pretraining | None
     frozen: bool
+    calibration: tuple[CalibratedHead, ...]
 
 
 class LeakageConfig(Model):

@@ -63,6 +63,8 @@ class TrainingConfig(Model):
     task_weights: TaskWeights | None
     focal_gamma: float = Field(ge=0, le=10)
     distillation: DistillationConfig
+    class_weights: Literal["none", "balanced"]
+    recency_half_life_days: float | None = Field(gt=0, allow_inf_nan=False)
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     schedule: Literal["cosine", "linear", "exponential"]
     warmup_share: float = Field(ge=0, le=1)

@@ -53,6 +53,15 @@ def classwise_ece(target_N: ArrayLike, p_level_NK: ArrayLike, *, bins: int = 15)
     return float(np.mean(gaps_K))
 
 
+def event_ece(happened_N: ArrayLike, p_N: FloatArray, *, bins: int = 15) -> float:
+    """Calibration error of one event: Σ_b n_b/N · |mean probability_b − observed share_b|, in [0, 1], 0 is best.
+
+    Raises:
+        DataQualityError: bins is below 1.
+    """
+    return _binned_gap(p_N, happened_N, bins)
+
+
 def reliability(
     target_N: ArrayLike, p_level_NK: ArrayLike, *, level_now_N: ArrayLike | None = None, bins: int = 10
 ) -> list[dict[str, Any]]:

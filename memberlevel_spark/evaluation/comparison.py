@@ -20,9 +20,11 @@ SHOWN = (
     "upgrade_ap",
     "ece",
     "churn_auc",
+    "churn_ece",
     "orders_mae",
     "spend_mae",
     "spend_gini",
+    "spend_decile_error",
 )
 
 

@@ -5,11 +5,14 @@ In: features and labels, made for the dates that lack them. Out: ``backtest_exam
 
 Nothing is chosen here: the model and its epochs are those of the configuration, and each test date is forecast by what
 was trained on dates whose labels were known by then. The encoder is fitted once, on the earliest of these trainings.
+No date is left for validation, so the model is shown without calibrators. ``calibrated`` is the same model with all of
+them, fitted on its forecast of the latest earlier test date whose labels were known by then, where there is one.
 """
 
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -36,9 +39,14 @@ from memberlevel_spark.examples.encoder import input_tables
 from memberlevel_spark.examples.stage import event_inputs, fit_encoder, reads_events, run_labels
 from memberlevel_spark.features.stage import run_features
 from memberlevel_spark.ingest.money import shop_digits
+from memberlevel_spark.models.calibrators import Calibrators
 from memberlevel_spark.run import RowCounts, Run, StageResult
+from memberlevel_spark.scoring.apply import feature_matrix
+from memberlevel_spark.scoring.predictor import PackedModel, predict
+from memberlevel_spark.training.calibration import HEADS, fit_calibrators
 from memberlevel_spark.training.stage import pretraining_job, started_from
 
+CALIBRATED = "calibrated"
 IDENTITY = ("member_id", "level_now", "target_level")
 log = logging.getLogger("memberlevel_spark")
 
@@ -131,11 +139,26 @@ def _networks(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]
             job = started_from(job, config, folder / kind)
             pretrainings[kind] = pretraining_job(job, config)
         trials.append(Trial(replace(job, seed=seed), files[origin.test]))
-    results = []
+    results, given = [], {}
     run_jobs(list(pretrainings.values()), settings.processes)
-    for (name, _, origin, seed), forecast_NP in zip(named, run_trials(trials, settings.processes), strict=True):
-        results.append(judged(shop, origin.test, name, seed, Forecast.of_array(forecast_NP, shop.encoder.num_levels)))
+    for (name, _, origin, seed), found in zip(named, run_trials(trials, settings.processes), strict=True):
+        results.append(_judged_array(shop, origin.test, name, seed, found[1]))
+        if name == MODEL:
+            given[origin.test, seed] = found
     shutil.rmtree(folder)
+    return [*results, *_calibrated(run, shop, given)]
+
+
+def _calibrated(run: Run, shop: Shop, given: Mapping[tuple[date, int], tuple[PackedModel, np.ndarray]]) -> list[Result]:
+    """The model of each test date and seed, calibrated on that seed's forecast of an earlier one."""
+    results = []
+    for (test, seed), (model, _) in given.items():
+        known = [day for day, _ in given if day <= run.config.timeline.label.last_known_by(test)]
+        if known:
+            calibrators = _calibrators(shop, max(known), given[max(known), seed][1])
+            calibrated = replace(model, calibrators_json=calibrators.to_json())
+            forecast_NP = predict(calibrated, rows_of(shop.rows[test]).features_NE)
+            results.append(_judged_array(shop, test, CALIBRATED, seed, forecast_NP))
     return results
 
 
@@ -143,6 +166,12 @@ def _changed(config: Config, variant: VariantConfig) -> Config:
     """The configuration with the variant's model."""
     changes = variant.model_dump(exclude_none=True)
     return config.model_copy(update={"model": config.model.model_copy(update=changes)})
+
+
+def _calibrators(shop: Shop, day: date, forecast_NP: np.ndarray) -> Calibrators:
+    rows = shop.rows[day]
+    outcomes_N2 = feature_matrix(rows.column("outcomes").combine_chunks())
+    return fit_calibrators(forecast_NP, rows.column("target_level").to_numpy(), outcomes_N2=outcomes_N2, heads=HEADS)
 
 
 def _rivals(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]:
@@ -160,6 +189,10 @@ def _rivals(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]:
             forecasts = make(train, test, run_rate, seed=seed)
             results += [judged(shop, origin.test, name, seed, forecast) for name, forecast in forecasts.items()]
     return results
+
+
+def _judged_array(shop: Shop, day: date, name: str, seed: int, forecast_NP: np.ndarray) -> Result:
+    return judged(shop, day, name, seed, Forecast.of_array(forecast_NP, shop.encoder.num_levels))
 
 
 def _differences(

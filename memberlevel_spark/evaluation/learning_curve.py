@@ -97,7 +97,7 @@ def _network_results(
     asked = [(share, seed) for share in samples for seed in settings.seeds]
     trials = [_trial(run, shop, samples, asked=each, features_file=features_file) for each in asked]
     results = []
-    for (share, seed), forecast_NP in zip(asked, run_trials(trials, settings.processes), strict=True):
+    for (share, seed), (_, forecast_NP) in zip(asked, run_trials(trials, settings.processes), strict=True):
         forecast = Forecast.of_array(forecast_NP, shop.encoder.num_levels)
         results.append((share, judged(shop, origin.test, MODEL, seed, forecast)))
     shutil.rmtree(folder)

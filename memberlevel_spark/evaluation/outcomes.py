@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from sklearn import metrics as sk
 
 from memberlevel_spark.errors import DataQualityError, first_five
+from memberlevel_spark.evaluation.calibration import event_ece
 from memberlevel_spark.evaluation.inputs import FloatArray, check_same_rows
 from memberlevel_spark.evaluation.ranking import captured_share, event_metrics, shared_over_ties
 
@@ -24,12 +25,14 @@ SMALLEST_COUNT = 1e-3
 
 
 def churn_metrics(churned_N: ArrayLike, p_churn_N: ArrayLike) -> dict[str, float | None]:
-    """Judge P(no order in the horizon): AUC, average precision, lift in the first 1, 5 and 10 %, and Brier score.
+    """Judge P(no order in the horizon): AUC, average precision, lift in the first 1, 5 and 10 %, Brier score, ECE.
 
+    ``churn_ece``: ``event_ece`` with 15 bins.
     ``churn_lift_10``: how many times as many of the tenth of members whose churn is likeliest churned, as of all.
     """
     true_N, p_N = _checked(churned_N, p_churn_N, names=("churned", "p_churn"))
-    return {**event_metrics("churn", true_N, p_N), "churn_brier": float(np.square(p_N - true_N).mean())}
+    height = {"churn_brier": float(np.square(p_N - true_N).mean()), "churn_ece": event_ece(true_N, p_N)}
+    return {**event_metrics("churn", true_N, p_N), **height}
 
 
 def order_metrics(num_orders_N: ArrayLike, expected_N: ArrayLike) -> dict[str, float | None]:

@@ -1,6 +1,7 @@
 """Trainings side by side: each trial in a process of its own, on one core, its forecast of a test date back.
 
-In: training jobs and the encoded rows of the date they forecast. Out: one forecast array per trial, in their order.
+In: training jobs and the encoded rows of the date they forecast. Out: one model and its forecast per trial, in their
+order.
 """
 
 import logging
@@ -28,8 +29,8 @@ class Trial:
     features_file: Path
 
 
-def run_trials(trials: Sequence[Trial], num_processes: int) -> Iterator[np.ndarray]:
-    """Yield the forecasts [N, K + numbers] of each trial, in the order of ``trials``.
+def run_trials(trials: Sequence[Trial], num_processes: int) -> Iterator[tuple[PackedModel, np.ndarray]]:
+    """Yield the model of each trial and its forecasts [N, K + numbers], in the order of ``trials``.
 
     Errors: those of ``run_training``.
     """
@@ -60,9 +61,10 @@ def _train(job_json: str) -> Path:
     return run_dir
 
 
-def _forecast(trial: tuple[str, str]) -> np.ndarray:
+def _forecast(trial: tuple[str, str]) -> tuple[PackedModel, np.ndarray]:
     job_json, features_file = trial
     run_dir = _train(job_json)
     files = {name: (run_dir / name).read_bytes() for name in ("model.safetensors", "model.json")}
     shutil.rmtree(run_dir)
-    return predict(PackedModel.of(files), np.load(features_file))
+    model = PackedModel.of(files)
+    return model, predict(model, np.load(features_file))

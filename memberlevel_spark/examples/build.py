@@ -102,6 +102,8 @@ def build_examples(labelled: DataFrame, encoder: Encoder, *, files_per_split: in
     encoded = labelled.select(
         *KEY,
         F.xxhash64(*KEY).alias("row_key"),
+        # As a number, which every reader of the feed knows: days since 1970-01-01.
+        F.unix_date("as_of_date").alias("as_of_day"),
         "level_now",
         "target_level",
         "outcomes",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from memberlevel_spark.errors import DataQualityError
 
 FEATURES, LEVEL_NOW, TARGET, OUTCOMES, ROW_KEY = "features", "level_now", "target_level", "outcomes", "row_key"
+AS_OF_DAY = "as_of_day"
 # Number of orders and net spend in minor units, over the label's window.
 NUM_OUTCOMES = 2
 
@@ -43,6 +44,7 @@ class Fields:
             TARGET: pa.int32(),
             OUTCOMES: pa.list_(pa.float32()),
             ROW_KEY: pa.int64(),
+            AS_OF_DAY: pa.int32(),
             **{name: pa.list_(pa.type_for_alias(element)) for name, (element, _) in self.lists.items()},
         }
 

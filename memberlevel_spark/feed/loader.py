@@ -19,7 +19,7 @@ from torch import Tensor
 
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.feed.audit import EpochAudit
-from memberlevel_spark.feed.fields import FEATURES, LEVEL_NOW, OUTCOMES, ROW_KEY, TARGET, Fields
+from memberlevel_spark.feed.fields import AS_OF_DAY, FEATURES, LEVEL_NOW, OUTCOMES, ROW_KEY, TARGET, Fields
 from memberlevel_spark.feed.order import Reading, reading_order, row_order
 from memberlevel_spark.feed.plan import FeedPlan
 from memberlevel_spark.feed.read_ahead import read_ahead
@@ -45,6 +45,7 @@ class Batch(NamedTuple):
     outcomes_B2: Tensor  # float32: number of orders, net spend in minor units
     weight_B: Tensor  # float32, 1 or 0
     row_key_B: Tensor  # int64; names the rows when something is wrong with them
+    as_of_day_B: Tensor  # int64, in days since 1970-01-01
     lists: dict[str, Tensor]  # name -> [B, L], float32 or int32
 
 
@@ -208,6 +209,7 @@ class FeedLoader:
             outcomes_B2=tensors.pop(OUTCOMES),
             weight_B=torch.from_numpy(weight_B),
             row_key_B=tensors.pop(ROW_KEY),
+            as_of_day_B=tensors.pop(AS_OF_DAY),
             lists=tensors,
         )
 

@@ -1,8 +1,10 @@
 """Bundles: everything needed to score, in one folder that is verified before it is used.
 
-``registry/<model_version>/`` holds model.safetensors, model.json (network), encoder.json, levels.json, config.yaml,
-metrics.json, lineage.json and manifest.json with the SHA-256 of every other file. The version is a digest of what
-decides the scores, so the same model registered twice is one bundle. A bundle appears whole or not at all.
+``registry/<model_version>/`` holds model.safetensors, model.json (network), calibrators.json, encoder.json,
+levels.json, config.yaml, metrics.json, lineage.json and manifest.json with the SHA-256 of every other file. The version
+is a digest of what decides the scores, so the same model registered twice is one bundle. A bundle appears whole or not
+at all.
+Bundles from before there were calibrators lack that file: they keep their version, and nothing is calibrated.
 """
 
 import hashlib
@@ -14,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memberlevel_spark.errors import ArtefactError, first_five
+from memberlevel_spark.models.calibrators import CALIBRATORS
 
 MANIFEST = "manifest.json"
-DECIDES_SCORES = ("model.safetensors", "model.json", "encoder.json", "levels.json")
+DECIDES_SCORES = ("model.safetensors", "model.json", "encoder.json", "levels.json", CALIBRATORS)
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ def version_of(files: Mapping[str, bytes]) -> str:
     """``m`` and 12 hex digits of SHA-256 over the files that decide the scores."""
     digest = hashlib.sha256()
     for name in DECIDES_SCORES:
-        digest.update(hashlib.sha256(files[name]).digest())
+        if name in files or name != CALIBRATORS:
+            digest.update(hashlib.sha256(files[name]).digest())
     return "m" + digest.hexdigest()[:12]
 
 

@@ -75,6 +75,7 @@ METRIC_WORDS = {
     "churn_auc": MetricWords("Churn AUC", "members without an order ranked before the others", "higher"),
     "churn_ap": MetricWords("Churn precision", "average precision of the list of those without an order", "higher"),
     "churn_brier": MetricWords("Churn error", "squared gap between probability and what happened", "lower"),
+    "churn_ece": MetricWords("Churn calibration error", "gap between probability and frequency", "lower"),
     **_lift_words("churn", "Churn", "members without an order"),
     "orders_mae": MetricWords("Orders off by", "mean error of the number of orders", "lower"),
     "orders_deviance": MetricWords("Orders deviance", "Poisson deviance of the number of orders", "lower"),

@@ -1,11 +1,11 @@
 """The predictor: forecasts from encoded features, the same function on the driver and in Spark workers.
 
-Shapes: N rows, F features, K levels.
+Shapes: N rows, F features, K levels, B rows of a block.
 """
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import memberlevel_spark.models.reproducible  # noqa: F401  (a row's score must not depend on the rows beside it)
+from memberlevel_spark.models.calibrators import CALIBRATORS, Calibrators
 from memberlevel_spark.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -36,15 +37,17 @@ BLOCK_ROWS = 1024
 
 @dataclass(frozen=True)
 class PackedModel:
-    """A network as bytes, small enough to travel with the task, so that executors need no shared disk."""
+    """A network and its calibrators, small enough to travel with the task, so that executors need no shared disk."""
 
     weights: bytes
     spec_json: str
+    calibrators_json: str = Calibrators().to_json()
 
     @classmethod
     def of(cls, files: Mapping[str, bytes]) -> "PackedModel":
-        """From the files of a bundle or of a training run."""
-        return cls(files["model.safetensors"], files["model.json"].decode("utf-8"))
+        """From the files of a bundle or of a training run; without a file of calibrators nothing is calibrated."""
+        model = cls(files["model.safetensors"], files["model.json"].decode("utf-8"))
+        return replace(model, calibrators_json=files[CALIBRATORS].decode("utf-8")) if CALIBRATORS in files else model
 
     @classmethod
     def holding(cls, network: "nn.Module", spec: ModelSpec) -> "PackedModel":
@@ -94,12 +97,15 @@ def load_event_encoder(model: PackedModel) -> "nn.Module":
 def predict(model: PackedModel, features_NF: NDArray[np.float32]) -> NDArray[np.float64]:
     """Forecasts [N, K + len(NUMBERS)] in double precision: P(level = k), which sum to 1, then ``NUMBERS``.
 
-    They agree with each other: ``p_buy`` is 1 − P(no order), and number and spend are 0 without an order.
+    They agree with each other: ``p_buy`` is 1 − P(no order), and number and spend are 0 without an order. What
+    calibrates ``p_buy`` goes into orders and spend too; what calibrates the expected spend leaves its quantiles.
     A row's result is the same to the bit whichever rows come with it: every block has the same shape, on which the
     order depends in which a product is summed up.
+
+    Errors: ArtefactError when the calibrators are damaged.
     """
-    network = load_network(model)
-    return _in_blocks(lambda block_BF: _forecast(network(block_BF)), features_NF)
+    network, calibrators = load_network(model), Calibrators.from_json(model.calibrators_json)
+    return _in_blocks(lambda block_BF: _forecast(network(block_BF), calibrators), features_NF)
 
 
 def embed(model: PackedModel, features_NF: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -121,15 +127,32 @@ def _in_blocks(network: "Callable[[Tensor], Tensor]", features_NF: NDArray[np.fl
     return np.concatenate(blocks) if blocks else np.empty((0, 0))
 
 
-def _forecast(outlook: "Outlook") -> "Tensor":
+def _forecast(outlook: "Outlook", calibrators: Calibrators) -> "Tensor":
     """The numbers of a block, [BLOCK_ROWS, K + len(NUMBERS)]."""
     import torch
 
+    outlook = _with_p_buy(outlook, calibrators)
+    expected_spend_B = calibrators.calibrated_spend(outlook.spend.mean().double().numpy())
     numbers = [
         -torch.expm1(outlook.log_p_none_B.double()),
         outlook.orders.mean(),
-        outlook.spend.mean(),
+        torch.from_numpy(expected_spend_B),
         *outlook.spend.quantiles(QUANTILES).unbind(dim=1),
     ]
-    p_level_BK = torch.softmax(outlook.log_p_level_BK.double(), dim=1)
+    p_level_BK = torch.softmax(outlook.log_p_level_BK.double() / calibrators.temperature, dim=1)
     return torch.cat([p_level_BK, torch.stack([number.double() for number in numbers], dim=1)], dim=1)
+
+
+def _with_p_buy(outlook: "Outlook", calibrators: Calibrators) -> "Outlook":
+    """The outlook with the calibrated P(order), in orders and spend alike."""
+    import torch
+
+    if calibrators.p_buy is None:
+        return outlook
+    p_buy_B = -torch.expm1(outlook.log_p_none_B.double())
+    p_buy_B = torch.from_numpy(calibrators.calibrated_p_buy(p_buy_B.numpy()))
+    return outlook._replace(
+        log_p_none_B=torch.log1p(-p_buy_B),
+        orders=outlook.orders._replace(log_p_some_B=p_buy_B.log()),
+        spend=outlook.spend._replace(log_p_some_B=p_buy_B.log()),
+    )

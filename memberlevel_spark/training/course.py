@@ -15,7 +15,7 @@ class EpochPoint:
 
     epoch: int  # from 1
     step: int  # steps made since the start
-    train_log_loss: float  # of the weights while they were being trained, dropout on
+    train_log_loss: float  # of the weights while they were being trained, dropout on; rows count by their weight
     validation_log_loss: float  # of the kept weights
     validation_accuracy: float
     learning_rate: float  # of the step after the epoch

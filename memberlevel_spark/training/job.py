@@ -6,13 +6,14 @@ A run is defined by its job alone: the same job on the same machine gives the sa
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from memberlevel_spark.config.training import CARRIED_OUT_BY, TrainingConfig
 from memberlevel_spark.errors import ConfigError, first_five
 from memberlevel_spark.feed.fields import Fields, ListOf
 from memberlevel_spark.models.spec import ModelSpec
+from memberlevel_spark.training.weights import RowWeights
 
 Task = Literal["outcomes", "masked", "next", "contrastive"]
 
@@ -33,6 +34,7 @@ class TrainingJob:
         task: what is learned: members' outcomes, or a task of ``models/pretraining.py``.
         start_from: run folder of a pretraining, whose encoder of events is taken over; None starts from nothing.
         frozen: whether the encoder taken over stays as it is.
+        weights: what a training row counts; None: all the same. The launcher fills it in from ``training``.
         lists: list columns that are read beside the features: name -> (element type, length).
         teacher_dir: the run folder of a network to learn the levels from, as ``training.distillation`` says; on a
             cluster a path that every machine sees.
@@ -48,6 +50,7 @@ class TrainingJob:
     task: Task = "outcomes"
     start_from: str | None = None
     frozen: bool = False
+    weights: RowWeights | None = None
     lists: Mapping[str, tuple[ListOf, int]] = field(default_factory=dict)
     teacher_dir: str | None = None
 
@@ -78,6 +81,7 @@ class TrainingJob:
             **plain,
             "model": self.model.to_dict(),
             "training": self.training.model_dump(mode="json"),
+            "weights": self.weights and asdict(self.weights),
             "lists": {name: list(kind) for name, kind in self.lists.items()},
         }
 
@@ -97,11 +101,13 @@ class TrainingJob:
             )
         for name in ("train_files", "validation_files"):
             values[name] = tuple(values[name])
+        weights = values["weights"]
         return cls(
             **{
                 **values,
                 "model": ModelSpec.from_dict(values["model"]),
                 "training": TrainingConfig.model_validate(values["training"]),
+                "weights": weights and RowWeights(**{**weights, "by_level": tuple(weights["by_level"])}),
                 "lists": {name: tuple(kind) for name, kind in values["lists"].items()},
             }
         )

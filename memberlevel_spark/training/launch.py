@@ -16,6 +16,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from memberlevel_spark.training.rank import LINE_MARK
 from memberlevel_spark.training.ranks import join_ranks, one_thread
 from memberlevel_spark.training.stopping import end_with_parent, exit_on_sigterm, noted_sigterm
 from memberlevel_spark.training.tracking import Listener
+from memberlevel_spark.training.weights import row_weights
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ def run_training(job: TrainingJob, *, spark: Any = None) -> TrainedRun:
     _check_way(job, spark)
     _check_teacher(job)
     check_input(job)
+    job = with_weights(job)
     run_dir = Path(job.run_dir)
     remove_artefacts(run_dir)
     _run_until_done(job, spark)
@@ -71,6 +74,14 @@ def run_training(job: TrainingJob, *, spark: Any = None) -> TrainedRun:
         )
     checkpoint.remove_all(run_dir)
     return run
+
+
+def with_weights(job: TrainingJob) -> TrainingJob:
+    """The job with what its rows count; in a task of members' own events, of whose outcomes nothing is known, all count
+    the same. Errors: ArtefactError when a file cannot be read."""
+    if job.task != "outcomes":
+        return job
+    return replace(job, weights=row_weights(job.train_files, job.training, num_levels=job.model.num_levels))
 
 
 def _run_until_done(job: TrainingJob, spark: Any) -> None:

@@ -35,7 +35,7 @@ class Learner:
             lanes: the lanes this rank reads, whose random numbers it draws.
             num_steps: steps of the whole run; the schedule ends with the last.
         """
-        self._training, self._ranks = job.training, ranks
+        self._training, self._weights, self._ranks = job.training, job.weights, ranks
         self.num_steps, self.step = num_steps, 0
         self._dtype = getattr(torch, job.training.precision)
         self._objective = objective_of(job, ranks.device)
@@ -106,15 +106,24 @@ class Learner:
         with torch.autocast(self._ranks.device.type, self._dtype, enabled=self._dtype != torch.float32):
             answer = self._model(batch.features_BF)
         learned_B = self._objective.learned_B(answer, batch)
-        loss = (learned_B * batch.weight_B).sum()
+        weight_B = self._weight_B(batch)
+        loss = (learned_B * weight_B).sum()
         if math.isfinite(loss.item()):
             with torch.no_grad():
-                return loss, (self._objective.shown(answer, batch).loss_B * batch.weight_B).sum().item()
+                return loss, (self._objective.shown(answer, batch).loss_B * weight_B).sum().item()
         keys = first_five(batch.row_key_B[~torch.isfinite(learned_B) & (batch.weight_B > 0)].tolist())
         raise DataQualityError(
             f"training loss is not a finite number: {loss.item()} at step {self.step} on rank {self._ranks.rank}, row"
             f" keys {keys}. Check these rows' features; if they are sound, lower training.learning_rate."
         )
+
+    def _weight_B(self, batch: Batch) -> Tensor:
+        """What each row counts; padding counts nothing."""
+        if self._weights is None:
+            return batch.weight_B
+        by_level_K = batch.weight_B.new_tensor(self._weights.by_level)
+        half_lives_B = (self._weights.last_day - batch.as_of_day_B) / (self._weights.half_life_days or math.inf)
+        return batch.weight_B * by_level_K[batch.target_B] * torch.exp2(-half_lives_B)
 
     @property
     def kept(self) -> nn.Module:

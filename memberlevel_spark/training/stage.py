@@ -4,12 +4,21 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
 from memberlevel_spark.config import Config
 from memberlevel_spark.errors import ArtefactError, ConfigError
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.stage import load_encoder
+from memberlevel_spark.models.calibrators import CALIBRATORS, Calibrators
 from memberlevel_spark.models.spec import EVENTS, ModelSpec
 from memberlevel_spark.run import RowCounts, Run, StageResult
+from memberlevel_spark.scoring.apply import apply_model
+from memberlevel_spark.scoring.predictor import NUMBERS, PackedModel
+from memberlevel_spark.training.calibration import fit_calibrators
 from memberlevel_spark.training.job import TrainingJob
 from memberlevel_spark.training.launch import run_training
 
@@ -18,6 +27,8 @@ SPLITS = ("train", "late", "validation")
 NETWORK = ("model.safetensors", "model.json")
 ENCODER = "encoder.json"
 PRETRAINING = "pretraining"
+# More rows change no calibrator by anything that matters, and they are collected on the driver.
+CALIBRATION_ROWS = 200_000
 
 
 def run_dir(run: Run) -> Path:
@@ -26,11 +37,11 @@ def run_dir(run: Run) -> Path:
 
 
 def run_train(run: Run) -> StageResult:
-    """Fit the network and leave weights, curves and encoder in the run folder.
+    """Fit the network and leave weights, curves, calibrators and encoder in the run folder.
 
-    What the validation date decides, the number of epochs, is decided first; then the network that is kept learns from
-    all dates whose labels are known by the test date, in the folder ``refit``. A finished run is replaced; one that
-    was ended before goes on where it was.
+    What the validation date decides, the number of epochs and the calibrators, is decided first; then the network that
+    is kept learns from all dates whose labels are known by the test date, in the folder ``refit``. A finished run is
+    replaced; one that was ended before goes on where it was.
     """
     version = run.tables.version("examples")
     encoder = load_encoder(run, version)
@@ -41,10 +52,13 @@ def run_train(run: Run) -> StageResult:
     if run.config.model.pretraining is not None:
         job = started_from(job, run.config, folder / PRETRAINING)
         run_training(pretraining_job(job, run.config), spark=run.tables.spark)
+    (folder / CALIBRATORS).unlink(missing_ok=True)
     trained = run_training(job, spark=run.tables.spark)
+    calibrators = _calibrators(run, version, folder)
     if run.config.timeline.train.refit:
         learned_files = tuple(path for split in learned_splits(run) for path in files[split])
         run_training(_refit(job, run, learned_files, trained.best.epoch), spark=run.tables.spark)
+    (folder / CALIBRATORS).write_text(calibrators.to_json(), encoding="utf-8")
     (folder / ENCODER).write_text(encoder.to_json(), encoding="utf-8")
     (folder / RUN_RECORD).write_text(json.dumps({"examples_version": version}), encoding="utf-8")
     rows = run.tables.read("examples", version).groupBy("split").count().collect()
@@ -126,6 +140,28 @@ def _refit(job: TrainingJob, run: Run, train_files: tuple[str, ...], num_epochs:
     )
 
 
+def _calibrators(run: Run, version: int, folder: Path) -> Calibrators:
+    """Fitted to what the network that has not learned from the validation date says of it."""
+    heads = run.config.model.calibration
+    if not heads:
+        return Calibrators()
+    model = PackedModel.of({name: (folder / name).read_bytes() for name in NETWORK})
+    rows = validation_forecast(run.tables.read("examples", version), model, method=run.config.scoring.method)
+    forecast_NP = np.concatenate([np.stack(rows["p_level"].to_list()), rows[list(NUMBERS)].to_numpy()], axis=1)
+    outcomes_N2 = np.stack(rows["outcomes"].to_list())
+    return fit_calibrators(forecast_NP, rows["target_level"].to_numpy(), outcomes_N2=outcomes_N2, heads=heads)
+
+
+def validation_forecast(examples: DataFrame, model: PackedModel, *, method: str) -> pd.DataFrame:
+    """What a model says of the validation rows of ``examples``, and what happened; of no other rows."""
+    validation = examples.where(F.col("split") == "validation")
+    every = -(-validation.count() // CALIBRATION_ROWS)
+    some = validation.where(F.pmod("row_key", F.lit(every)) == 0) if every > 1 else validation
+    extra = ("target_level", "outcomes", "row_key")
+    # In one order, so that sums do not depend on partitions.
+    return apply_model(some, model, method=method, extra=extra).drop("as_of_date").orderBy("row_key").toPandas()
+
+
 def kept_dir(run: Run) -> Path:
     """Where the network lies that is kept."""
     return run_dir(run) / "refit" if run.config.timeline.train.refit else run_dir(run)
@@ -148,9 +184,12 @@ def pretrained_files(run: Run) -> dict[str, bytes]:
 
 
 def trained_files(run: Run) -> dict[str, bytes]:
-    """Weights, network and encoder of the run folder. Errors: ArtefactError when this configuration was not trained."""
+    """Weights, network, calibrators and encoder of the run folder.
+
+    Errors: ArtefactError when this configuration was not trained.
+    """
     paths = {name: kept_dir(run) / name for name in NETWORK}
-    paths |= {name: run_dir(run) / name for name in (ENCODER, RUN_RECORD)}
+    paths |= {name: run_dir(run) / name for name in (CALIBRATORS, ENCODER, RUN_RECORD)}
     missing = [name for name, path in paths.items() if not path.is_file()]
     if missing:
         raise ArtefactError(

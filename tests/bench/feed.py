@@ -73,6 +73,7 @@ def _write(path: Path, seed: int) -> Path:
         "target_level": zeros,
         "outcomes": _lists(np.zeros(2 * ROWS_PER_FILE, dtype=np.float32), 2),
         "row_key": pa.array(np.arange(ROWS_PER_FILE, dtype=np.int64) + seed * ROWS_PER_FILE),
+        "as_of_day": zeros,
     }
     pq.write_table(pa.table(columns), path)
     return path

@@ -73,6 +73,7 @@ def _write(path: Path, seed: int) -> Path:
         "level_now": pa.array(random.integers(0, LEVELS, rows).astype(np.int32)),
         "target_level": pa.array(random.integers(0, LEVELS, rows).astype(np.int32)),
         "row_key": pa.array(np.arange(rows, dtype=np.int64) + seed * rows),
+        "as_of_day": pa.array(np.zeros(rows, dtype=np.int32)),
     }
     pq.write_table(pa.table(columns), path)
     return path

@@ -38,7 +38,10 @@ def test_every_forecaster_is_judged_on_every_test_date_by_what_was_known_then(
     assert {row for row in found if row[1] == "softmax"} == {("2024-09-28", "softmax", seed) for seed in (1, 2)}
     assert {row[2] for row in found if row[1] == "boosted_tree"} == {1, 2}
     assert {row[2] for row in found if row[1] == "persistence"} == {1}
-    assert set(record["differences"]) == {"softmax", "boosted_tree", "logistic", "run_rate", "persistence", "majority"}
+    # Only the later date has an earlier one whose labels were known by then.
+    assert {row for row in found if row[1] == "calibrated"} == {("2024-09-28", "calibrated", seed) for seed in (1, 2)}
+    others = {"softmax", "calibrated", "boosted_tree", "logistic", "run_rate", "persistence", "majority"}
+    assert set(record["differences"]) == others
     examples = spark.read.format("delta").load(str(shop / "tables" / "backtest_examples"))
     days = {row["split"] for row in examples.select("split").distinct().collect()}
     assert days == {*record["test_dates"], *(f"2024-{day}" for day in ("05-11", "06-08", "07-06", "08-03"))}

@@ -50,6 +50,7 @@ OUTCOME_METRICS = {
     "churn_auc",
     "churn_ap",
     "churn_brier",
+    "churn_ece",
     *(f"churn_lift_{percentage}" for percentage in (1, 5, 10)),
     "orders_mae",
     "orders_deviance",
@@ -166,6 +167,13 @@ def test_the_report_tells_what_is_expected_of_members(spark: SparkSession, shop:
     html = (shop / "report.html").read_text()
     cells = [f"{row[0]:,.0f}", f"{row[1]:,.0f}", f"{row[2] / 100:,.2f}\u00a0EUR"]
     assert all(f'<td class="number">{cell}</td>' in html for cell in cells)
+
+
+def test_the_bundle_has_its_calibrators(shop: Path):
+    version = json.loads((shop / "registry" / "champion.json").read_text())["model_version"]
+    # The shop has fewer members than a calibrator is fitted to.
+    kept = (shop / "registry" / version / "calibrators.json").read_text()
+    assert json.loads(kept) == {"p_buy": None, "spend_cents": None, "temperature": 1.0}
 
 
 def test_the_run_rate_in_the_metrics_is_what_the_tables_say(spark: SparkSession, shop: Path):

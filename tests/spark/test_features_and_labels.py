@@ -21,7 +21,7 @@ from memberlevel_spark.features.windows import WindowPlan, build_windows, days_s
 from memberlevel_spark.levels.replay import build_member_levels
 from memberlevel_spark.levels.rules import LevelRules
 from memberlevel_spark.schemas import MEASURES, member_features_contract
-from memberlevel_spark.timeline import LabelWindow, Split
+from memberlevel_spark.timeline import LabelWindow, Split, day_number
 
 pytestmark = pytest.mark.spark
 
@@ -277,7 +277,9 @@ def test_examples_are_split_by_date_and_laid_out_the_same_for_any_partitioning(s
             frame.repartition(partitions).dropDuplicates(["member_id", "as_of_date"]), labels.distinct(), split
         )
         examples = build_examples(labelled, encoder, files_per_split=3)
-        return [(r.file, r.split, r.row_key) for r in examples.withColumn("file", F.spark_partition_id()).collect()]
+        laid_out = examples.withColumn("file", F.spark_partition_id()).collect()
+        assert {r.as_of_day - day_number(r.as_of_date) for r in laid_out} == {0}
+        return [(r.file, r.split, r.row_key) for r in laid_out]
 
     assert layout(1) == layout(5)
     assert {row[1] for row in layout(1)} == {"train", "validation", "test", "late"}

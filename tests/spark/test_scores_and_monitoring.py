@@ -22,6 +22,7 @@ from memberlevel_spark.report.history import movers, weekly_levels, weekly_spend
 from memberlevel_spark.scoring.apply import apply_model, feature_matrix
 from memberlevel_spark.scoring.ledger import build_scores
 from memberlevel_spark.scoring.predictor import NUMBERS, PackedModel, load_network, predict
+from memberlevel_spark.training.stage import validation_forecast
 
 pytestmark = pytest.mark.spark
 
@@ -113,6 +114,21 @@ def test_a_row_is_scored_the_same_to_the_bit_whatever_rows_come_with_it():
     """In a process of its own, as a worker is: the library of products looks at its setting once."""
     environment = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
     subprocess.run([sys.executable, "-c", ALONE_AND_TOGETHER], check=True, env=environment)
+
+
+def test_calibrators_are_fitted_to_validation_rows_and_to_no_others(spark: SparkSession):
+    """Rows of other dates have no features here: reading one of them would stop the predictor."""
+    columns = [F.lit(1).alias("target_level"), F.xxhash64("member_id").alias("row_key")]
+    columns += [F.array(F.lit(2.0), F.lit(70.0)).cast("array<float>").alias("outcomes")]
+    rows = encoded(spark, 60).select("*", *columns)
+    split = F.element_at(F.array(*map(F.lit, ("train", "late", "validation", "test"))), F.col("level_now") + 2)
+    parts = rows.select("*", split.alias("split")).withColumn(
+        "features", F.when(F.col("split") == "validation", F.col("features"))
+    )
+    found = validation_forecast(parts, packed(), method="map_in_arrow")
+    assert sorted(found["member_id"]) == [f"m{i:04d}" for i in range(60) if i % 3 == 1]
+    assert found["row_key"].is_monotonic_increasing and found[list(NUMBERS)].notna().all(axis=None)
+    assert set(found["outcomes"].map(tuple)) == {(2.0, 70.0)}
 
 
 def test_the_network_is_loaded_once_per_process_and_model():

@@ -35,6 +35,7 @@ def examples_table(first_key: int, num_rows: int, *, num_features: int = NUM_FEA
             "outcomes": pa.array(list(outcomes), type=pa.list_(pa.field("element", pa.float32()))),
             "spend_28d_cents": pa.array([None] * num_rows, type=pa.int64()),
             "row_key": np.arange(first_key, first_key + num_rows, dtype=np.int64),
+            "as_of_day": np.full(num_rows, 19_000, dtype=np.int32),
         }
     )
 
@@ -89,6 +90,8 @@ PLAIN = TrainingConfig(
     task_weights=TaskWeights(orders=0.1, spend=0.3),
     focal_gamma=0.0,
     distillation=DistillationConfig(share=0.5, temperature=2.0),
+    class_weights="none",
+    recency_half_life_days=None,
     learning_rate=0.02,
     schedule="cosine",
     warmup_share=0.1,

@@ -111,7 +111,10 @@ class StopAtStep(Stop):
 
 # An epoch is 8 steps; with the other settings 3. So a stop comes in the middle and at the end of an epoch.
 @pytest.mark.parametrize("step", [1, 3, 8, 11])
-@pytest.mark.parametrize("settings", [{}, {"average": "swa", "tail": "drop", "accumulate_batches": 3, "l1": 0.001}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"average": "swa", "tail": "drop", "accumulate_batches": 3, "l1": 0.001, "class_weights": "balanced"}],
+)
 def test_a_run_that_was_stopped_goes_on_to_the_very_bytes_of_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, settings: dict[str, object]
 ) -> None:

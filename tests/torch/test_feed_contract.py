@@ -70,7 +70,7 @@ def test_lengths_that_differ_but_add_up_are_seen_in_the_values(tmp_path: Path) -
         check_table(tmp_path, replaced(examples_table(0, 2), "features", ragged))
 
 
-@pytest.mark.parametrize("name", ["level_now", "target_level", "row_key"])
+@pytest.mark.parametrize("name", ["level_now", "target_level", "row_key", "as_of_day"])
 def test_nulls_are_counted_from_the_footer_of_any_row_group(tmp_path: Path, name: str) -> None:
     table = examples_table(0, 25)
     values = pa.array([*table.column(name).to_pylist()[:-2], None, None], type=table.schema.field(name).type)

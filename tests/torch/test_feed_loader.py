@@ -86,12 +86,12 @@ def test_the_values_of_a_row_stay_together_and_have_the_promised_types(tmp_path:
     (loader,) = loaders((write_table(table, tmp_path, part=0, row_group_rows=7),))
     batch = next(loader.epoch(0))
     decimal, whole = torch.float32, torch.int64
-    assert [tensor.dtype for tensor in batch[:-1]] == [decimal, whole, whole, decimal, decimal, whole]
+    assert [tensor.dtype for tensor in batch[:-1]] == [decimal, whole, whole, decimal, decimal, whole, whole]
     written = {row["row_key"]: row for row in table.to_pylist()}
-    for features, now, target, outcomes, _, key in zip(*batch[:-1], strict=True):
+    for features, now, target, outcomes, _, key, day in zip(*batch[:-1], strict=True):
         row = written[int(key)]
         assert features.tolist() == row["features"]
-        assert (int(now), int(target)) == (row["level_now"], row["target_level"])
+        assert (int(now), int(target), int(day)) == (row["level_now"], row["target_level"], 19_000)
         assert outcomes.tolist() == row["outcomes"]
 
 

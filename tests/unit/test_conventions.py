@@ -24,6 +24,10 @@ SPARK_FREE += (
     "feed/plan.py",
     "feed/order.py",
     "feed/store.py",
+    "feed/counts.py",
+    "models/calibrators.py",
+    "training/calibration.py",
+    "training/weights.py",
 )
 TORCH_ROOMS = ("models/", "training/", "feed/", "scoring/predictor.py")
 SESSION_USERS = ("session.py", "training/launch.py", "training/entry.py")

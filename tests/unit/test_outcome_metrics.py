@@ -24,6 +24,8 @@ def test_churn_is_judged_by_its_order_and_its_height() -> None:
     assert found["churn_ap"] == pytest.approx(average_precision_score(churned, p))
     assert found["churn_brier"] == pytest.approx((0.01 + 0.64 + 0.09 + 7 * 0.01) / 10)
     assert found["churn_lift_10"] == pytest.approx(1 / 0.2)
+    # Bins of a fifteenth: 0.1, 0.7, 0.8 and 0.9 each lie in one of their own.
+    assert found["churn_ece"] == pytest.approx((0.1 + 0.8 + 0.3 + 7 * 0.1) / 10)
 
 
 def test_churn_that_nobody_or_everybody_does_has_no_order() -> None:
@@ -31,6 +33,7 @@ def test_churn_that_nobody_or_everybody_does_has_no_order() -> None:
         "churn_auc": None,
         "churn_ap": None,
         "churn_brier": pytest.approx(0.1),
+        "churn_ece": pytest.approx((0.2 + 0.4) / 2),
         "churn_lift_1": None,
         "churn_lift_5": None,
         "churn_lift_10": None,

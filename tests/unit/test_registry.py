@@ -12,6 +12,7 @@ from memberlevel_spark.registry.gate import decide
 FILES = {
     "model.safetensors": b"w",
     "model.json": b"{}",
+    "calibrators.json": b"{}",
     "encoder.json": b"{}",
     "levels.json": b"{}",
     "lineage.json": b"1",
@@ -24,7 +25,8 @@ def test_a_bundle_comes_back_whole_and_the_same_model_is_one_bundle(tmp_path: Pa
     version = publish(tmp_path, FILES)
     assert publish(tmp_path, {**FILES, "lineage.json": b"2"}) == version
     assert load_bundle(tmp_path, version).files == FILES
-    assert publish(tmp_path, {**FILES, "model.safetensors": b"v"}) != version
+    for name in ("model.safetensors", "calibrators.json"):
+        assert publish(tmp_path, {**FILES, name: b"v"}) != version
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
@@ -49,6 +51,13 @@ def test_a_manifest_that_was_rewritten_with_the_weights_is_refused_too(tmp_path:
         (tmp_path / version / path.name).write_bytes(path.read_bytes())
     with pytest.raises(ArtefactError, match=r"of another version"):
         load_bundle(tmp_path, version)
+
+
+def test_a_bundle_from_before_there_were_calibrators_keeps_its_version(tmp_path: Path):
+    before = {name: content for name, content in FILES.items() if name != "calibrators.json"}
+    version = publish(tmp_path, before)
+    assert version == "m73c5856744f7"
+    assert load_bundle(tmp_path, version).files == before
 
 
 def test_a_missing_bundle_is_an_error(tmp_path: Path):

@@ -13,7 +13,7 @@ from optuna.trial import Trial, TrialState
 from memberlevel_spark.errors import ConfigError, DataQualityError
 from memberlevel_spark.training.course import EpochPoint
 from memberlevel_spark.training.job import TrainingJob
-from memberlevel_spark.training.launch import fit_inline
+from memberlevel_spark.training.launch import fit_inline, with_weights
 from memberlevel_spark.training.tuning.space import Space, settings_of, with_settings
 from memberlevel_spark.training.tuning.study import IS_CONFIGURED, NOTE, open_study
 
@@ -81,7 +81,7 @@ def _validation_log_loss(plan: TrialPlan, trial: Trial) -> float:
     run_dir = Path(plan.job.run_dir) / f"trial-{trial.number}"
     job = replace(with_settings(plan.job, settings_of(trial.params, plan.space)), run_dir=str(run_dir))
     try:
-        return fit_inline(job, tell).kept.validation_log_loss
+        return fit_inline(with_weights(job), tell).kept.validation_log_loss
     finally:
         shutil.rmtree(run_dir, ignore_errors=True)
 
