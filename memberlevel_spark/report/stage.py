@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Sequence
 from datetime import date, timedelta
 from importlib.metadata import version
 from typing import Any
@@ -121,10 +122,16 @@ def _versions(run: Run, read: dict[str, int], champion: str) -> dict[str, str]:
     }
 
 
+def _calibration(heads: Sequence[str]) -> str:
+    if heads:
+        return f"Calibrated on the validation date: {', '.join(heads)}; the calibration curve is of a later date."
+    return "Nothing is calibrated on a date of its own; read probabilities with the calibration curve."
+
+
 def _caveats(run: Run) -> list[str]:
     timeline = run.config.timeline
     return [
         f"The test is one date ({timeline.test}); another date can differ by one to two points of accuracy.",
-        "Probabilities are not calibrated on a later slice yet; read them with the calibration curve.",
+        _calibration(run.config.model.calibration),
         f"Levels follow the rules of this report's configuration, days are those of {timeline.business_zone}.",
     ]
