@@ -211,6 +211,14 @@ class ExperimentsConfig(Model):
     variants_every: int = Field(ge=1)
     learning_curve_shares: tuple[Annotated[float, Field(gt=0, le=1)], ...]
 
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _without_null(cls, variants: object) -> object:
+        """A file laid over another one leaves out a variant of it by null."""
+        if not isinstance(variants, dict):
+            return variants
+        return {name: variant for name, variant in variants.items() if variant is not None}
+
 
 class CompressionConfig(Model):
     """What the job compress makes beside the model: pruned ones, by the share of weights that become 0, and students

@@ -137,3 +137,18 @@ def test_without_refit_nothing_is_learned_after_the_last_training_date():
     timeline = load_config(JOURNEY, ["timeline.train.refit=false"]).timeline
     assert timeline.split.late == ()
     assert str(timeline.as_of_dates[-4]) == "2017-10-08"
+
+
+def test_the_experiments_on_events_are_laid_over_a_shop_in_the_place_of_its_own():
+    laid_over = load_config(CONF / "complete_journey.yaml", further=[CONF / "events.yaml"]).experiments.variants
+    assert set(laid_over) == {
+        "weeks_alone",
+        "events_alone",
+        "events",
+        "events_masked",
+        "events_next",
+        "events_contrastive",
+        "events_frozen",
+        "fusion",
+    }
+    assert laid_over["events_frozen"].frozen and laid_over["weeks_alone"].reads == ("weeks",)
