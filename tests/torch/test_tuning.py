@@ -28,7 +28,17 @@ from tests.torch.made_examples import PLAIN, changed, small_job, write_examples
 pytestmark = pytest.mark.torch
 
 JOURNEY = Path(__file__).parents[2] / "conf" / "complete_journey.yaml"
-SECTIONS = {"model": ModelConfig(name="mlp", level_head="softmax", hidden=(16,), dropout=0.1), "training": PLAIN}
+MODEL = ModelConfig(
+    name="mlp",
+    reads=(),
+    level_head="softmax",
+    hidden=(16,),
+    dropout=0.1,
+    pretraining=None,
+    frozen=False,
+    calibration=(),
+)
+SECTIONS = {"model": MODEL, "training": PLAIN}
 GOOD_AND_HOPELESS = {"training.learning_rate": {"choices": [0.02, 1e-9]}}
 SPACE = {
     "training.learning_rate": {"low": 0.005, "high": 0.2, "log": True},
