@@ -44,7 +44,7 @@ def test_without_calibrators_and_with_ones_that_change_nothing_it_is_the_network
     full[: len(ROWS)] = ROWS
     with torch.inference_mode():
         outlook = network(torch.from_numpy(full))
-        spend = [outlook.spend.mean(), *(outlook.spend.quantile(share) for share in QUANTILES)]
+        spend = [outlook.spend.mean(), *outlook.spend.quantiles(QUANTILES).unbind(dim=1)]
         numbers = [-torch.expm1(outlook.log_p_none_B.double()), outlook.orders.mean(), *spend]
         expected = torch.column_stack([outlook.log_p_level_BK.double().softmax(dim=1), *numbers])[: len(ROWS)].numpy()
     assert predict(packed(), ROWS).tobytes() == expected.tobytes()

@@ -125,7 +125,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_very_bytes_of_one_that_was_not(
         stop = StopAtStep(patched, step)
         patched.setattr(loop, "Stop", lambda: stop)
         patched.setattr(loop, "_ASK_EVERY_STEPS", 1)
-        patched.setattr("memberlevel_spark.training.launch.train", lambda job, ranks, _: loop.train(job, ranks))
+        patched.setattr("memberlevel_spark.training.launch.train", lambda job, ranks, _, tell: loop.train(job, ranks))
         with pytest.raises(SystemExit) as stopped:
             run_training(broken)
     assert stopped.value.code == 143
