@@ -106,10 +106,7 @@ def _predicted(run: Run, test: DataFrame) -> pd.DataFrame:
     extra = ("target_level", "row_key", "outcomes")
     applied = apply_model(test, PackedModel.of(trained_files(run)), method=run.config.scoring.method, extra=extra)
     predicted = applied.drop("as_of_date").orderBy("row_key").toPandas()
-    if predicted.empty:
-        raise ArtefactError(
-            f"no members to test on: as-of {run.config.timeline.test}. Check timeline.test and the labels."
-        )
+    require_members(len(predicted), run.config.timeline.test)
     return predicted
 
 

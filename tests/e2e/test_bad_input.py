@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
@@ -131,7 +130,7 @@ def test_features_and_sequences_that_differ_in_rows_stop(
 def test_an_empty_test_date_is_refused(
     spark: SparkSession, shop: Path, small_shop: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(evaluation_stage, "_collected", lambda _: pd.DataFrame())
+    monkeypatch.setattr(evaluation_stage, "apply_model", lambda test, *_, **__: test.limit(0))
     with pytest.raises(ArtefactError, match="no members to test on: as-of 2024-09-28"):
         evaluation_stage.run_evaluate(run_of(spark, shop, small_shop))
 

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from memberlevel_spark.cli import run_job
+from tests.small_shop import NUM_MEMBERS
 
 pytestmark = pytest.mark.e2e
 
@@ -56,7 +57,7 @@ def test_a_pretrained_fusion_is_trained_registered_and_scores_everybody(
         scores = table(spark, own_shop, "member_scores")
         champion = json.loads((own_shop / "registry" / "champion.json").read_text())["model_version"]
         own = scores.where(F.col("model_version") == champion)
-        assert own.count() == own.select("member_id").distinct().count() > 100
+        assert own.count() == 2 * own.select("member_id").distinct().count() == 2 * NUM_MEMBERS
     assert run_job("embeddings", given) == 0
     before = vectors(spark, own_shop)
     known = table(spark, own_shop, "member_features").where(F.col("as_of_date").isin(["2024-09-28", "2024-10-26"]))

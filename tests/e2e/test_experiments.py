@@ -62,7 +62,7 @@ def _check_learning_curve(spark: SparkSession, shop: Path, points: list[dict[str
     members = {row["share"]: row["members"] for row in points}
     rows = {row["share"]: row["rows"] for row in points}
     assert members[1.0] == NUM_MEMBERS and 0.3 * NUM_MEMBERS < members[0.5] < 0.7 * NUM_MEMBERS
-    assert rows == {share: 6 * number for share, number in members.items()}  # six training dates, the same members
+    assert rows == {share: 5 * number for share, number in members.items()}  # five training dates, the same members
     examples = spark.read.format("delta").load(str(shop / "tables" / "learning_curve_examples"))
     assert {row["split"]: row["count"] for row in examples.groupBy("split").count().collect()} == {
         "0.5": rows[0.5],
