@@ -61,7 +61,7 @@ def test_parts_have_names_and_the_unknown_are_one_of_them(spark: SparkSession) -
 
 def test_samples_of_members_are_nested_and_the_same_at_every_date(spark: SparkSession) -> None:
     rows = [
-        (f"m{member:03d}", date(2024, 1, day), member * 100 + day, 0, 0, [0.0, 0.0], [1.0], "old")
+        (f"m{member:03d}", date(2024, 1, day), member * 100 + day, 19_722 + day, 0, 0, [0.0, 0.0], [1.0], "old")
         for member in range(400)
         for day in (1, 8)
     ]
