@@ -68,7 +68,7 @@ class LaneDropout(nn.Module):
 
 
 class LaneDraws(nn.Module):
-    """Draws random numbers in training; else, where nothing may depend on chance, says one half."""
+    """Draws random numbers, from the lanes once ``give_random`` has given them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,8 +76,6 @@ class LaneDraws(nn.Module):
 
     def forward(self, num_rows: int, num_each: int, device: torch.device) -> Tensor:
         """Return [B, ``num_each``] in [0, 1)."""
-        if not self.training:
-            return torch.full((num_rows, num_each), 0.5, device=device)
         if self.random is None:
             return torch.rand(num_rows, num_each, device=device)
         return self.random.uniform(num_rows, num_each, device)

@@ -97,11 +97,12 @@ class PretextNetwork(nn.Module):
 
     def _contrastive(self, steps_BSC: Tensor, is_there_BS: Tensor) -> Guess:
         """Of each row, its second stretch is to be found among those of its group by its first, and the other way."""
-        draws_B4 = self.draws(len(steps_BSC), 4, steps_BSC.device)
-        stretches = [stretch_of(is_there_BS, draws_B4[:, first : first + 2]) for first in (0, 2)]
-        if not self.training:
+        if self.training:
+            draws = self.draws(len(steps_BSC), 4, steps_BSC.device).chunk(2, dim=1)
+        else:
             # Two stretches at the same place would be told apart from others without any learning.
-            stretches = [stretch_of(is_there_BS, torch.full_like(draws_B4[:, :2], at)) for at in (0.0, 0.999)]
+            draws = tuple(steps_BSC.new_full((len(steps_BSC), 2), at) for at in (0.0, 0.999))
+        stretches = [stretch_of(is_there_BS, draws_B2) for draws_B2 in draws]
         known_B = is_there_BS.sum(dim=1) > 1
         loss_B, right_B = torch.zeros_like(steps_BSC[:, 0, 0]), torch.zeros_like(steps_BSC[:, 0, 0])
         first_BC, second_BC = (self._placed(steps_BSC, stretch_BS) for stretch_BS in stretches)

@@ -5,6 +5,7 @@ with ``p_level`` (array<double>, one probability per level) and the predictor's 
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,11 +45,15 @@ def _arrow_mapper(model: PackedModel) -> Callable[[Iterator[pa.RecordBatch]], It
 
 def score_batch(batch: pa.RecordBatch, model: PackedModel) -> pa.RecordBatch:
     """Replace the column ``features`` of one batch by ``forecast``."""
-    forecast_NP = predict(model, feature_matrix(batch.column("features")))
-    offsets = pa.array(np.arange(len(forecast_NP) + 1, dtype=np.int32) * forecast_NP.shape[1])
-    kept = [name for name in batch.schema.names if name != "features"]
-    lists = pa.ListArray.from_arrays(offsets, pa.array(forecast_NP.ravel()))
-    return pa.RecordBatch.from_arrays([*[batch.column(name) for name in kept], lists], [*kept, "forecast"])
+    return with_result(batch, predict(model, feature_matrix(batch.column("features"))), name="forecast")
+
+
+def with_result(batch: pa.RecordBatch, values_NP: NDArray[Any], *, name: str) -> pa.RecordBatch:
+    """The batch with a list of ``values_NP`` per row, as its last column ``name``, in the place of ``features``."""
+    offsets = pa.array(np.arange(len(values_NP) + 1, dtype=np.int32) * values_NP.shape[1])
+    kept = [column for column in batch.schema.names if column != "features"]
+    lists = pa.ListArray.from_arrays(offsets, pa.array(values_NP.ravel()))
+    return pa.RecordBatch.from_arrays([*[batch.column(column) for column in kept], lists], [*kept, name])
 
 
 def feature_matrix(column: pa.ListArray) -> NDArray[np.float32]:

@@ -7,7 +7,6 @@ per member, as-of date and encoder; a member without events has a row too.
 import hashlib
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -15,7 +14,7 @@ from pyspark.sql import functions as F
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.schemas import MEMBER_EMBEDDINGS
-from memberlevel_spark.scoring.apply import feature_matrix
+from memberlevel_spark.scoring.apply import feature_matrix, with_result
 from memberlevel_spark.scoring.members import encode_members
 from memberlevel_spark.scoring.predictor import PackedModel, embed
 from memberlevel_spark.training.stage import ENCODER, pretrained_files
@@ -46,10 +45,6 @@ def _mapper(model: PackedModel) -> Callable[[Iterator[pa.RecordBatch]], Iterator
     def embedded(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             if batch.num_rows:
-                vectors_NC = embed(model, feature_matrix(batch.column("features")))
-                offsets = pa.array(np.arange(batch.num_rows + 1, dtype=np.int32) * vectors_NC.shape[1])
-                lists = pa.ListArray.from_arrays(offsets, pa.array(vectors_NC.ravel()))
-                kept = [batch.column(name) for name in ("member_id", "as_of_date", "num_events")]
-                yield pa.RecordBatch.from_arrays([*kept, lists], ["member_id", "as_of_date", "num_events", "embedding"])
+                yield with_result(batch, embed(model, feature_matrix(batch.column("features"))), name="embedding")
 
     return embedded

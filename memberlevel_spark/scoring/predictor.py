@@ -79,16 +79,13 @@ def load_network(model: PackedModel) -> "nn.Module":
 @lru_cache(maxsize=4)
 def load_event_encoder(model: PackedModel) -> "nn.Module":
     """The encoder of events of a pretraining in evaluation mode, loaded once per process and model."""
-    import json
-
     import torch
     from safetensors.torch import load
 
     from memberlevel_spark.models.events import EventEncoder
-    from memberlevel_spark.models.spec import ModelSpec
 
     torch.set_num_threads(1)
-    encoder, own = EventEncoder(ModelSpec.from_dict(json.loads(model.spec_json))), "events."
+    encoder, own = EventEncoder(model.spec), "events."
     weights = {name.removeprefix(own): w for name, w in load(model.weights).items() if name.startswith(own)}
     encoder.load_state_dict(weights)
     return encoder.eval()

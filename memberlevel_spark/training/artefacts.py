@@ -13,9 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import safetensors.torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.axes import Axes
 from safetensors import SafetensorError
 from torch import nn
 
@@ -24,6 +22,7 @@ from memberlevel_spark.models.networks import build_network
 from memberlevel_spark.models.spec import ModelSpec
 from memberlevel_spark.training.checkpoint import write_through
 from memberlevel_spark.training.course import EpochPoint, Fit, best_of
+from memberlevel_spark.training.course_plot import course_png
 
 WEIGHTS, SPEC, CURVES, CURVES_CSV, CURVES_PNG = (
     "model.safetensors",
@@ -117,20 +116,11 @@ def _csv(rows: Sequence[dict[str, object]]) -> bytes:
 
 
 def _png(points: Sequence[EpochPoint], kept: EpochPoint) -> bytes:
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    epochs = [point.epoch for point in points]
-    axes.plot(epochs, [point.train_log_loss for point in points], marker="o", label="train, dropout on")
-    axes.plot(epochs, [point.validation_log_loss for point in points], marker="o", label="validation, kept weights")
-    axes.axvline(
-        kept.epoch, color="grey", linestyle=":", label=f"kept: epoch {kept.epoch}, {kept.validation_log_loss:.4f}"
-    )
-    axes.set(xlabel="epoch", ylabel="log-loss (nats)", title="Training curves")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
-    axes.grid(alpha=0.3)
-    image = io.BytesIO()
-    # The default metadata names the version of matplotlib; the bytes shall depend on the curves only.
-    figure.savefig(image, format="png", dpi=120, metadata={"Software": None})
-    return image.getvalue()
+    def paint(axes: Axes) -> None:
+        epochs = [point.epoch for point in points]
+        axes.plot(epochs, [point.train_log_loss for point in points], marker="o", label="train, dropout on")
+        axes.plot(epochs, [point.validation_log_loss for point in points], marker="o", label="validation, kept weights")
+        label = f"kept: epoch {kept.epoch}, {kept.validation_log_loss:.4f}"
+        axes.axvline(kept.epoch, color="grey", linestyle=":", label=label)
+
+    return course_png(paint, xlabel="epoch", ylabel="log-loss (nats)", title="Training curves")

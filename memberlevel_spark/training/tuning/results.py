@@ -12,13 +12,11 @@ from typing import Any
 
 import yaml
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from memberlevel_spark.errors import ConfigError
+from memberlevel_spark.training.course_plot import course_png
 from memberlevel_spark.training.tuning.space import Space, by_section, settings_of
 from memberlevel_spark.training.tuning.study import IS_CONFIGURED, NOTE
 
@@ -46,7 +44,13 @@ def write_results(study: Study, space: Space, folder: Path) -> str:
     told = _told(trials, study.best_trial, space)
     (folder / TRIALS).write_text(_csv(trials, space), encoding="utf-8")
     (folder / BEST).write_text(_yaml(settings_of(study.best_trial.params, space), told), encoding="utf-8")
-    (folder / COURSE).write_bytes(_png(trials))
+    picture = course_png(
+        lambda axes: _paint(axes, trials),
+        xlabel="trial",
+        ylabel="validation log-loss (nats)",
+        title="Course of the tuning",
+    )
+    (folder / COURSE).write_bytes(picture)
     return told
 
 
@@ -90,21 +94,6 @@ def _yaml(settings: dict[str, Any], told: str) -> str:
 
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _png(trials: list[FrozenTrial]) -> bytes:
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    _paint(axes, trials)
-    axes.set(xlabel="trial", ylabel="validation log-loss (nats)", title="Course of the tuning")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
-    axes.grid(alpha=0.3)
-    image = io.BytesIO()
-    # The default metadata names the version of matplotlib; the bytes shall depend on the trials only.
-    figure.savefig(image, format="png", dpi=120, metadata={"Software": None})
-    return image.getvalue()
 
 
 def _paint(axes: Axes, trials: list[FrozenTrial]) -> None:
