@@ -19,6 +19,7 @@ RUNTIME = [
     "pandas>=2.2,<3",  # pyspark 4.2 does not fully support pandas 3
     "torch>=2.6,<3",
     "safetensors>=0.4",
+    "captum>=0.9",
     "scikit-learn>=1.7",
     "lightgbm>=4.5,<5",
     "pydantic>=2.8,<3",

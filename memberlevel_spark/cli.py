@@ -17,7 +17,9 @@ from memberlevel_spark.config import Config, config_fingerprint, load_config, ma
 from memberlevel_spark.errors import ConfigError, MemberLevelError
 from memberlevel_spark.timeline import every
 
-PIPELINE, LEAKAGE_CHECK = "pipeline", "leakage_check"
+PIPELINE, LEAKAGE_CHECK, EXPLAIN = "pipeline", "leakage_check", "explain"
+# What a run is told by an argument that only one job has.
+ASKED = {"every_seconds": "continuous", "member": "member"}
 log = logging.getLogger("memberlevel_spark")
 
 
@@ -75,9 +77,11 @@ def build_parser(name: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override one key; may be repeated")
     if _is_dated(name):
-        what = {PIPELINE: "replaces timeline.score", LEAKAGE_CHECK: "default: all of the config"}.get(
-            name, "only these dates are written; default: all of the config"
-        )
+        what = {
+            PIPELINE: "replaces timeline.score",
+            LEAKAGE_CHECK: "default: all of the config",
+            EXPLAIN: "default: the last one that is scored",
+        }.get(name, "only these dates are written; default: all of the config")
         parser.add_argument(
             "--as-of", type=date.fromisoformat, metavar="DATE", help=f"one as-of date, inclusive; {what}"
         )
@@ -97,6 +101,8 @@ def build_parser(name: str) -> argparse.ArgumentParser:
             metavar="SECONDS",
             help="go on and take what is new every so many seconds, until interrupted; default: what is there now",
         )
+    if name == EXPLAIN:
+        parser.add_argument("member", metavar="MEMBER", help="id of the member, as the source or as the tables have it")
     if name == "world":
         parser.add_argument("--pipeline", action="store_true", help="then run every stage on it, in the same session")
     if name in (PIPELINE, "train"):
@@ -179,14 +185,17 @@ def _run(name: str, config: Config, parsed: argparse.Namespace) -> None:
     stamp = {"run_id": uuid.uuid4().hex[:12], "fingerprint": config_fingerprint(config), "job": name}
     tables = DeltaTables(get_session(config), str((config.shop_dir / "tables").absolute()), stamp)
     dates = None if name == PIPELINE else _dates(parsed)
-    run = Run(config, tables, dates, every_seconds=getattr(parsed, "continuous", None))
+    given = {key: getattr(parsed, argument, None) for key, argument in ASKED.items()}
+    run = Run(config, tables, dates, **given)
     alone = [] if name == PIPELINE else [stage_named(name)]
     whole = not alone or getattr(parsed, "pipeline", False)
     if parsed.dry_run:
         print(_dry_run(run, [*alone, *(STAGES if whole else [])]))
         return
     for stage in alone:
-        run_one(stage, run)
+        page = run_one(stage, run).page
+        if page:
+            print(page)
     if whole:
         run_pipeline(run)
         print(_summary(run))
@@ -231,7 +240,7 @@ def _summary(run) -> str:  # type: ignore[no-untyped-def]
             result_table(evaluation["test"]),
             *(["", reach_table(evaluation["reach"])] if evaluation.get("reach") else []),
             "",
-            f"tables   {run.tables.root}",
+            f"tables   {run.shop_dir / 'tables'}",
             f"metrics  {run.shop_dir / 'metrics.json'}",
             f"report   {run.shop_dir / 'report.html'}",
         ]

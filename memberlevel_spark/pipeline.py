@@ -108,6 +108,15 @@ STAGES = (
         dated=True,
     ),
     Stage(
+        "advise",
+        "reasons behind the chances, and what would tip each member",
+        "member, as_of_date, model_version; and goal, metric",
+        ("member_features", "member_sequences"),
+        ("member_reasons", "member_advice"),
+        "scoring.advise_stage:run_advise",
+        dated=True,
+    ),
+    Stage(
         "monitor",
         "drift, expected migration, matured outcomes",
         "metric, slice, as_of_date, model_version",
@@ -120,7 +129,10 @@ STAGES = (
         "report",
         "one self-contained HTML file",
         "-",
-        ("member_days", "member_levels", "member_features", "member_scores", "monitor_metrics", "quarantine"),
+        (
+            *("member_days", "member_levels", "member_features", "member_scores", "member_reasons", "member_advice"),
+            *("monitor_metrics", "quarantine"),
+        ),
         ("(report.html)",),
         "report.stage:run_report",
         dated=True,
@@ -153,6 +165,15 @@ TOOLS = (
         ("members", "member_days", "member_levels"),
         ("backtest_examples", "learning_curve_examples", "(experiments.json)", "(experiments.md)"),
         "evaluation.experiments:run_experiments",
+    ),
+    Stage(
+        "explain",
+        "a page about one member: the forecast, the reasons, what would tip them",
+        "member",
+        ("member_scores", "member_reasons", "member_advice"),
+        (),
+        "report.explain:run_explain",
+        dated=True,
     ),
     Stage(
         "embeddings",

@@ -29,6 +29,7 @@ class Run:
     tables: DeltaTables
     as_of_dates: tuple[date, ...] | None = None
     every_seconds: int | None = None  # bronze goes on taking what arrives; None: what is there now
+    member: str | None = None  # whom explain is about, as the source or as the tables name them
 
     @property
     def fingerprint(self) -> str:
@@ -71,12 +72,14 @@ class RowCounts:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage did: row counts, the table versions it read and those it wrote, and a word for the log."""
+    """What a stage did: row counts, the table versions it read and those it wrote, a word for the log, and what is
+    printed where the result is for the one who asked."""
 
     counts: RowCounts
     read: dict[str, int] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
     note: str = ""
+    page: str = ""
 
 
 def stage_records_dir(run: Run) -> Path:

@@ -295,64 +295,6 @@ EXAMPLES = TableContract(
     partition_by=("split",),
 )
 
-MEMBER_SCORES = TableContract(
-    name="member_scores",
-    key=("member_id", "as_of_date", "model_version"),
-    schema=T.StructType(
-        [
-            required("member_id", STRING),
-            required("as_of_date", DATE),
-            required("model_version", STRING),
-            required("level_now", INT),
-            required("level_predicted", INT),
-            required("p_level", T.ArrayType(DOUBLE, containsNull=False)),
-            required("p_up", DOUBLE),
-            required("p_down", DOUBLE),
-            required("expected_level", DOUBLE),
-            required("p_churn", DOUBLE),
-            required("p_buy", DOUBLE),
-            required("expected_orders", DOUBLE),
-            required("expected_spend_cents", DOUBLE),
-            required("spend_cents_low", DOUBLE),
-            required("spend_cents_median", DOUBLE),
-            required("spend_cents_high", DOUBLE),
-        ]
-    ),
-    prune_by=("as_of_date", "model_version"),
-)
-
-MEMBER_EMBEDDINGS = TableContract(
-    name="member_embeddings",
-    key=("member_id", "as_of_date", "encoder_version"),
-    schema=T.StructType(
-        [
-            required("member_id", STRING),
-            required("as_of_date", DATE),
-            required("encoder_version", STRING),
-            required("num_events", INT),
-            required("embedding", T.ArrayType(T.FloatType(), containsNull=False)),
-        ]
-    ),
-    prune_by=("as_of_date", "encoder_version"),
-)
-
-MONITOR_METRICS = TableContract(
-    name="monitor_metrics",
-    key=("metric", "slice", "as_of_date", "model_version"),
-    schema=T.StructType(
-        [
-            required("metric", STRING),
-            required("slice", STRING),
-            required("as_of_date", DATE),
-            required("model_version", STRING),
-            required("value", DOUBLE),
-            optional("threshold", DOUBLE),
-            required("alert", T.BooleanType()),
-        ]
-    ),
-    prune_by=("as_of_date",),
-)
-
 
 def bronze_contract(source: str, columns: Sequence[T.StructField]) -> TableContract:
     """Bronze keeps a source's own columns; file, its time, the unparsed line, batch and ingest time come after them."""

@@ -161,6 +161,7 @@ class ModelConfig(Model):
     reads: tuple[ModelInput, ...]
     level_head: LevelHead
     hidden: tuple[int, ...]
+    periodic: int = Field(ge=0, le=64)
     dropout: float = Field(ge=0, lt=1)
     pretraining: Pretraining | None
     frozen: bool
@@ -192,6 +193,7 @@ class VariantConfig(Model):
     reads: tuple[ModelInput, ...] | None = None
     level_head: LevelHead | None = None
     hidden: tuple[int, ...] | None = None
+    periodic: int | None = Field(default=None, ge=0, le=64)
     dropout: float | None = Field(default=None, ge=0, lt=1)
     pretraining: Pretraining | None = None
     frozen: bool | None = None
@@ -230,9 +232,13 @@ class CompressionConfig(Model):
 
 
 class ScoringConfig(Model):
-    """Which Spark path applies the model."""
+    """Which Spark path applies the model; for which share of the members reasons are kept, and the points of the
+    integral that each takes; the chance from which a level counts as likely in the advice."""
 
     method: Literal["map_in_arrow", "pandas_udf"]
+    reasons_share: float = Field(ge=0, le=1)
+    reasons_steps: int = Field(ge=4, le=512)
+    likely: float = Field(gt=0, lt=1)
 
 
 class MonitoringConfig(Model):

@@ -152,7 +152,7 @@ def _test_members(run: Run, version: int) -> Members:
 def _students(run: Run, version: int) -> dict[str, PackedModel]:
     """Small networks that learn from the model's rows for as many epochs: one from the model too, and one without."""
     settings, folder = run.config.compression, run_dir(run).absolute()
-    small = run.config.model.model_copy(update={"name": "mlp", "hidden": settings.student_hidden})
+    small = run.config.model.model_copy(update={"name": "mlp", "hidden": settings.student_hidden, "periodic": 0})
     files = {split: run.tables.live_files("examples", version, f"split={split}") for split in SPLITS}
     job = training_job(
         run.config.model_copy(update={"model": small}),

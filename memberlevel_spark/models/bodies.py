@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from memberlevel_spark.models.events import EventEncoder
 from memberlevel_spark.models.lane_dropout import LaneDropout
+from memberlevel_spark.models.numeric_embeddings import NUM_UNITS, PeriodicEmbeddings
 from memberlevel_spark.models.sequences import SequenceEncoder
 from memberlevel_spark.models.spec import EVENTS, FEATURES, LINEAR, WEEKS, ModelSpec
 
@@ -32,6 +33,10 @@ class Body(nn.Module):
         self._first_plain = 0 if FEATURES in reads else spec.num_encoded - spec.num_levels
         num_plain = spec.num_encoded - self._first_plain
         width = num_plain + sum(part.width for part in (self.weeks, self.events) if part is not None)
+        self.numbers = None
+        if spec.periodic and spec.name not in LINEAR:
+            self.numbers = PeriodicEmbeddings(num_plain, spec.periodic)
+            width += num_plain * NUM_UNITS
         layers: list[nn.Module] = []
         for hidden in () if spec.name in LINEAR else spec.hidden:
             layers += [nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.SiLU(), LaneDropout(spec.dropout)]
@@ -45,6 +50,8 @@ class Body(nn.Module):
         if not len(self.hidden):
             return plain_BF
         read = [plain_BF]
+        if self.numbers is not None:
+            read.append(self.numbers(plain_BF))
         if self.weeks is not None:
             weeks_BWM = self._weeks(features_BF)
             read.append(self.weeks(weeks_BWM, torch.ones_like(weeks_BWM[:, :, 0], dtype=torch.bool)))

@@ -24,6 +24,8 @@ READS = {
 }
 BODIES = tuple(READS)
 HEADS = ("rules", "gate", "softmax", "ordinal")
+# Keys that a file may lack.
+LATER = ("int8", "periodic")
 # Of every event: type, category, channel, product bucket, hour, weekday; amount, gap, age.
 NUM_EVENT_INDICES, NUM_EVENT_NUMBERS = 6, 3
 
@@ -39,6 +41,7 @@ class ModelSpec:
         num_levels: number of levels, at least 2.
         hidden: width of each hidden layer; the linear kinds have none.
         dropout: share of hidden units dropped in training.
+        periodic: frequencies by which every feature is also read (``numeric_embeddings.py``); 0: as it is only.
         level_head: ``rules``, ``gate``, ``softmax`` or ``ordinal``; the linear kinds bring their own.
         metrics: the metrics whose needs end the array; with none there is no head by rules.
         every_metric: whether a level asks for all metrics, or for any one of them.
@@ -65,12 +68,13 @@ class ModelSpec:
     reads: tuple[str, ...] = ()
     causal: bool = False
     int8: bool = False
+    periodic: int = 0
 
     def __post_init__(self) -> None:
         _require_known("model", self.name, (*LINEAR, *BODIES))
         _require_known("level head", self.level_head, HEADS)
         sizes_fit = self.num_encoded >= 1 and self.num_levels >= 2 and all(width >= 1 for width in self.hidden)
-        if not (sizes_fit and 0 <= self.dropout < 1):
+        if not (sizes_fit and 0 <= self.dropout < 1 and self.periodic >= 0):
             raise ConfigError(
                 f"impossible network: {self}. "
                 "Give at least 1 feature, 2 levels, widths of at least 1, dropout in [0, 1)."
@@ -127,9 +131,9 @@ class ModelSpec:
         return self.weekly[0] * self.weekly[1]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold; ``int8`` only where it is true: other files stay as they were."""
+        """Return plain values that JSON can hold; what came later only where it is used: other files stay the same."""
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {name: value for name, value in plain.items() if name != "int8" or value}
+        return {name: value for name, value in plain.items() if name not in LATER or value}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelSpec":
@@ -139,9 +143,9 @@ class ModelSpec:
             ConfigError: missing or unknown keys.
         """
         names = {field.name for field in fields(cls)}
-        if {*values, "int8"} != names:
+        if {*values, *LATER} != names:
             raise ConfigError(
-                f"model spec has other keys than expected: {first_five({*values, 'int8'} ^ names)}. "
+                f"model spec has other keys than expected: {first_five({*values, *LATER} ^ names)}. "
                 f"Give exactly {', '.join(sorted(names))}."
             )
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}

@@ -8,10 +8,10 @@ from pyspark.sql import functions as F
 from memberlevel_spark.examples.build import join_features
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.features.stage import published_meaning
+from memberlevel_spark.forecast_schemas import MONITOR_METRICS
 from memberlevel_spark.monitoring.drift import NUM_BINS, count_bins, drift_by_feature
 from memberlevel_spark.monitoring.outcomes import build_migration, build_outcomes
 from memberlevel_spark.run import RowCounts, Run, StageResult
-from memberlevel_spark.schemas import MONITOR_METRICS
 from memberlevel_spark.scoring.stage import load_champion
 
 DRIFT = "feature_psi"

@@ -17,8 +17,12 @@ QUANTITIES = ("churn", "orders", "spend_cents")
 MOVER_KEYS = ("member_id", "level_now", "p_move", "expected_level", "level_metric_now", "level_metric_carry_over")
 ROW_KEYS: Mapping[str, tuple[str, ...]] = {
     "reliability": ("confidence", "observed", "count"),
-    "movers_up": (*MOVER_KEYS, "to_next"),
-    "movers_down": (*MOVER_KEYS, "to_next"),
+    "movers_up": (*MOVER_KEYS, "to_next", "reasons", "extra"),
+    "movers_down": (*MOVER_KEYS, "to_next", "reasons", "extra"),
+    "tips": (
+        *("goal", "target_level", "metric", "members", "likely", "tipped"),
+        *("not_alone", "extra_low", "extra_median"),
+    ),
     "quality": ("stage", "rows_in", "rows_out", "quarantined", "duplicates", "filtered", "seconds"),
     "quarantine": ("source", "rule", "rows"),
     "monitor": ("metric", "slice", "value", "alert"),
@@ -62,7 +66,10 @@ class ReportData:
     - movers_up, movers_down: members likeliest first. level_now is the level's number, expected_level the mean of the
       predicted level numbers; level_metric_now, level_metric_carry_over (what still counts at the horizon) and to_next
       (what is then missing to the next level, counted from the carry-over; None at the top) are in the unit of the
-      level rules.
+      level rules. reasons are topics with their effects on the chance, the largest first; extra is what would tip the
+      member up, or keep them from falling; both None where they are not kept.
+    - tips: members by goal (rise, keep), level and metric (``report.tips``); likely: the chance that counts as such.
+    - benefits: [K] what members of each level get, empty without any.
     - quality: row accounting per stage; quarantine: rows per source and broken rule.
     - monitor: one row per checked value; alert is falsy when all is well, else True or the alert's words.
     - level_metric_name, level_metric_is_money: what earns a level here; money is shown in major units.
@@ -97,6 +104,9 @@ class ReportData:
     level_history: Sequence[tuple[dt.date, Sequence[float]]] = field(default_factory=list)
     movers_up: Sequence[Row] = field(default_factory=list)
     movers_down: Sequence[Row] = field(default_factory=list)
+    tips: Sequence[Row] = field(default_factory=list)
+    likely: float = 0.5
+    benefits: Sequence[Sequence[str]] = field(default_factory=list)
     quality: Sequence[Row] = field(default_factory=list)
     quarantine: Sequence[Row] = field(default_factory=list)
     monitor: Sequence[Row] = field(default_factory=list)

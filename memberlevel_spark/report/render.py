@@ -15,6 +15,7 @@ from memberlevel_spark.report.figures import report_figures
 from memberlevel_spark.report.headline import headline, tiles
 from memberlevel_spark.report.model import ReportData
 from memberlevel_spark.report.scoreboard import forecaster_label, score_rows
+from memberlevel_spark.scoring.topics import spoken
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ SECTIONS = (
     Section("levels", "Levels and moves ahead", "levels.html"),
     Section("expected", "What members are expected to do", "expected.html"),
     Section("movers", "Who is likely to move", "movers.html"),
+    Section("tips", "What would tip members", "tips.html"),
     Section("trust", "Can the probabilities be trusted?", "trust.html"),
     Section("history", "How we got here", "history.html"),
     Section("training", "How the model learnt", "training.html"),
@@ -72,6 +74,8 @@ def _environment(data: ReportData) -> Environment:
         "forecaster": forecaster_label,
         "level": lambda level: formats.level_name(level, data.level_names),
         "money": lambda minor_units: formats.money(minor_units, data.currency),
+        "spoken": spoken,
+        "amount": lambda value, metric: _amount(value, metric, data),
         "level_metric": lambda value: _level_metric(value, data),
     }
     return environment
@@ -79,6 +83,11 @@ def _environment(data: ReportData) -> Environment:
 
 def _or_not_available(value: object) -> object:
     return formats.NOT_AVAILABLE if value is None else value
+
+
+def _amount(value: float | None, metric: str, data: ReportData) -> str:
+    """Write an amount of a metric of the level programme."""
+    return formats.money(value, data.currency) if metric.endswith("_cents") else formats.count(value)
 
 
 def _level_metric(value: float | None, data: ReportData) -> str:

@@ -16,12 +16,16 @@ from memberlevel_spark.report.history import movers, weekly_levels, weekly_spend
 from memberlevel_spark.report.model import ReportData
 from memberlevel_spark.report.outlook import outlook
 from memberlevel_spark.report.render import render_report
+from memberlevel_spark.report.tips import tips, with_tips
 from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records
 from memberlevel_spark.scoring.stage import load_champion
 from memberlevel_spark.training.stage import run_dir
 
 HISTORY_WEEKS = 52
-READ = ("member_days", "member_levels", "member_features", "member_scores", "monitor_metrics", "quarantine")
+READ = (
+    *("member_days", "member_levels", "member_features", "member_scores", "member_reasons", "member_advice"),
+    *("monitor_metrics", "quarantine"),
+)
 PACKAGES = ("memberlevel_spark", "pyspark", "delta-spark", "petastorm", "torch", "pyarrow")
 
 
@@ -60,16 +64,19 @@ def collect_report(run: Run, read: dict[str, int]) -> ReportData:
         quality=stage_records(run),
         training_curves=json.loads((run_dir(run) / "curves.json").read_text(encoding="utf-8")),
         caveats=_caveats(run),
+        likely=config.scoring.likely,
+        benefits=[level.benefits for level in config.levels.programme],
         level_metric_name=config.levels.metrics[0].removesuffix("_cents").removeprefix("num_"),
         level_metric_is_money=config.levels.metrics[0].endswith("_cents"),
-        **outlook(_scores(run, read, as_of, champion)),
+        **outlook(_of(run, "member_scores", read, as_of, champion)),
         **_histories(run, read, as_of, champion),
     )
 
 
-def _scores(run: Run, read: dict[str, int], as_of: date, champion: str) -> DataFrame:
-    scores = run.tables.read("member_scores", read["member_scores"])
-    return scores.where((F.col("as_of_date") == F.lit(as_of)) & (F.col("model_version") == champion))
+def _of(run: Run, table: str, read: dict[str, int], as_of: date, champion: str) -> DataFrame:
+    """What the champion said as of the date."""
+    rows = run.tables.read(table, read[table])
+    return rows.where((F.col("as_of_date") == F.lit(as_of)) & (F.col("model_version") == champion))
 
 
 def _histories(run: Run, read: dict[str, int], as_of: date, champion: str) -> dict[str, Any]:
@@ -78,13 +85,15 @@ def _histories(run: Run, read: dict[str, int], as_of: date, champion: str) -> di
     member_levels = read_levels(run, read["member_levels"])
     spend = weekly_spend(frames["member_days"], weeks).collect()
     levels = weekly_levels(member_levels, weeks).collect()
-    scores = _scores(run, read, as_of, champion)
+    scores = _of(run, "member_scores", read, as_of, champion)
     features = frames["member_features"].where(F.col("as_of_date") == F.lit(as_of))
     limit, metric = run.config.report.num_movers, run.config.levels.metrics[0]
-    lists = {
-        f"movers_{way}": movers(scores, features, probability=f"p_{way}", limit=limit, metric=metric).collect()
-        for way in ("up", "down")
-    }
+    reasons, advice = (_of(run, name, read, as_of, champion) for name in ("member_reasons", "member_advice"))
+    lists = {}
+    for way in ("up", "down"):
+        likeliest = movers(scores, features, probability=f"p_{way}", limit=limit, metric=metric)
+        lists[f"movers_{way}"] = with_tips(likeliest, reasons, advice, way=way, metric=metric).collect()
+    lists["tips"] = tips(advice).collect()
     quarantine = (
         frames["quarantine"].groupBy("source", "rule").agg(F.count("*").alias("rows")).orderBy("source", "rule")
     )
@@ -95,7 +104,7 @@ def _histories(run: Run, read: dict[str, int], as_of: date, champion: str) -> di
         "spend_history": [(row["week"], row["spend_cents"]) for row in spend],
         "level_history": [(week, [counts.get((week, k), 0) for k in range(num_levels)]) for week in known],
         "quarantine": [row.asDict() for row in quarantine.collect()],
-        **{name: [row.asDict() for row in rows] for name, rows in lists.items()},
+        **{name: [row.asDict(recursive=True) for row in rows] for name, rows in lists.items()},
     }
 
 

@@ -12,8 +12,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.forecast_schemas import MEMBER_EMBEDDINGS
 from memberlevel_spark.run import RowCounts, Run, StageResult
-from memberlevel_spark.schemas import MEMBER_EMBEDDINGS
 from memberlevel_spark.scoring.apply import feature_matrix, with_result
 from memberlevel_spark.scoring.members import encode_members
 from memberlevel_spark.scoring.predictor import PackedModel, embed

@@ -7,7 +7,7 @@ and model version.
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from memberlevel_spark.schemas import MEMBER_SCORES
+from memberlevel_spark.forecast_schemas import MEMBER_SCORES
 from memberlevel_spark.scoring.predictor import NUMBERS
 
 

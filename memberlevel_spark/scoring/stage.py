@@ -2,10 +2,10 @@
 
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.forecast_schemas import MEMBER_SCORES
 from memberlevel_spark.registry.bundle import Bundle, load_bundle, read_alias
 from memberlevel_spark.registry.stage import CHAMPION, registry_dir
 from memberlevel_spark.run import RowCounts, Run, StageResult
-from memberlevel_spark.schemas import MEMBER_SCORES
 from memberlevel_spark.scoring.apply import apply_model
 from memberlevel_spark.scoring.ledger import build_scores
 from memberlevel_spark.scoring.members import encode_members

@@ -13,6 +13,7 @@ from memberlevel_spark.config import Config
 from memberlevel_spark.errors import ArtefactError, ConfigError
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.stage import load_encoder
+from memberlevel_spark.examples.typical import TYPICAL, TypicalMembers, build_sums
 from memberlevel_spark.models.calibrators import CALIBRATORS, Calibrators
 from memberlevel_spark.models.spec import EVENTS, ModelSpec
 from memberlevel_spark.run import RowCounts, Run, StageResult
@@ -37,7 +38,7 @@ def run_dir(run: Run) -> Path:
 
 
 def run_train(run: Run) -> StageResult:
-    """Fit the network and leave weights, curves, calibrators and encoder in the run folder.
+    """Fit the network and leave weights, curves, calibrators, encoder and typical members in the run folder.
 
     What the validation date decides, the number of epochs and the calibrators, is decided first; then the network that
     is kept learns from all dates whose labels are known by the test date, in the folder ``refit``. A finished run is
@@ -60,6 +61,7 @@ def run_train(run: Run) -> StageResult:
         run_training(_refit(job, run, learned_files, trained.best.epoch), spark=run.tables.spark)
     (folder / CALIBRATORS).write_text(calibrators.to_json(), encoding="utf-8")
     (folder / ENCODER).write_text(encoder.to_json(), encoding="utf-8")
+    (folder / TYPICAL).write_text(_typical_members(run, version, encoder).to_json(), encoding="utf-8")
     (folder / RUN_RECORD).write_text(json.dumps({"examples_version": version}), encoding="utf-8")
     rows = run.tables.read("examples", version).groupBy("split").count().collect()
     counts = {row["split"]: row["count"] for row in rows}
@@ -76,6 +78,13 @@ def learned_splits(run: Run) -> tuple[str, ...]:
     return SPLITS if run.config.timeline.train.refit else ("train",)
 
 
+def _typical_members(run: Run, version: int, encoder: Encoder) -> TypicalMembers:
+    """Of the rows that the kept network has learned from."""
+    learned = run.tables.read("examples", version).where(F.col("split").isin(list(learned_splits(run))))
+    sums = build_sums(learned, num_elements=len(encoder.names)).collect()
+    return TypicalMembers.of_sums(sums, encoder.num_levels)
+
+
 def training_job(
     config: Config, folder: Path, encoder: Encoder, *, train_files: tuple[str, ...], validation_files: tuple[str, ...]
 ) -> TrainingJob:
@@ -90,6 +99,7 @@ def training_job(
             num_levels=encoder.num_levels,
             hidden=config.model.hidden,
             dropout=config.model.dropout,
+            periodic=config.model.periodic,
             level_head=config.model.level_head,
             metrics=encoder.metrics,
             every_metric=config.levels.reach == "all",
@@ -184,12 +194,12 @@ def pretrained_files(run: Run) -> dict[str, bytes]:
 
 
 def trained_files(run: Run) -> dict[str, bytes]:
-    """Weights, network, calibrators and encoder of the run folder.
+    """Weights, network, calibrators, encoder and typical members of the run folder.
 
     Errors: ArtefactError when this configuration was not trained.
     """
     paths = {name: kept_dir(run) / name for name in NETWORK}
-    paths |= {name: run_dir(run) / name for name in (CALIBRATORS, ENCODER, RUN_RECORD)}
+    paths |= {name: run_dir(run) / name for name in (CALIBRATORS, ENCODER, TYPICAL, RUN_RECORD)}
     missing = [name for name, path in paths.items() if not path.is_file()]
     if missing:
         raise ArtefactError(

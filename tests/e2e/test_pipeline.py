@@ -31,6 +31,8 @@ TABLES = (
     "member_labels",
     "examples",
     "member_scores",
+    "member_reasons",
+    "member_advice",
     "monitor_metrics",
 )
 LEVEL_METRICS = {
@@ -316,11 +318,85 @@ def test_a_damaged_bundle_stops_scoring_and_leaves_the_ledger(
     assert content_hash(table(spark, shop, "member_scores")) == before
 
 
+def test_every_score_has_its_reasons_and_what_would_tip_the_member(spark: SparkSession, shop: Path):
+    key = ["member_id", "as_of_date", "model_version"]
+    scores, reasons = (
+        table(spark, shop, name).toPandas().set_index(key) for name in ("member_scores", "member_reasons")
+    )
+    assert set(scores.index) == set(reasons.index)
+    told = scores.join(reasons, lsuffix="", rsuffix="_told")
+    # Orders are calibrated in this shop, reasons speak of the network; levels differ by one temperature.
+    assert (told["p_up"] - told["p_up_told"]).abs().max() < 0.2
+    for outcome in ("up", "down", "buy"):
+        total = told[f"reasons_{outcome}"].map(lambda reasons: sum(reason["effect"] for reason in reasons))
+        total = total + told[f"typical_p_{outcome}"] + told[f"unexplained_p_{outcome}"]
+        own = told[f"p_{outcome}_told"]
+        assert (total - own).abs().max() < 1e-6
+        assert told[f"unexplained_p_{outcome}"].abs().mean() < 0.01
+    advice = table(spark, shop, "member_advice")
+    expected = (scores["level_now"] > 0).sum() + (scores["level_now"] < 2).sum()
+    assert advice.count() == expected
+    by_rules = advice.where("goal = 'rise' and needed > 0")
+    assert by_rules.where("extra is null or extra > needed or extra < 0").count() == 0
+    needed = table(spark, shop, "member_features").selectExpr(
+        "member_id", "as_of_date", "to_level_1_spend_cents_carry_over as lacking"
+    )
+    first = advice.where("target_level = 1 and needed > 0").join(needed, ["member_id", "as_of_date"])
+    assert first.count() > 0 and first.where("abs(needed - lacking) > lacking * 1e-6").count() == 0
+
+
+def test_advice_run_again_changes_nothing_and_a_share_of_the_members_is_a_share(
+    spark: SparkSession, shop: Path, small_shop: Path, caplog: pytest.LogCaptureFixture
+):
+    names = ("member_reasons", "member_advice")
+    before = {name: content_hash(table(spark, shop, name)) for name in names}
+    given = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}"]
+    assert run_job("advise", [*given, "--set", "scoring.reasons_share=0.5"]) == 0
+    reasons, scored = table(spark, shop, "member_reasons"), table(spark, shop, "member_scores")
+    assert 0.3 * scored.count() < reasons.count() < 0.7 * scored.count()
+    assert run_job("advise", given) == 0
+    assert {name: content_hash(table(spark, shop, name)) for name in names} == before
+
+
+def test_one_member_is_explained_by_the_id_of_the_source_and_by_the_pseudonym(
+    spark: SparkSession, shop: Path, small_shop: Path, capsys: pytest.CaptureFixture[str]
+):
+    given = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}"]
+    assert run_job("explain", [*given, RAW_MEMBER]) == 0
+    page = capsys.readouterr().out
+    pseudonym = page.splitlines()[0].removeprefix("member ")
+    assert len(pseudonym) == 64 and "as of 26 Oct 2024" in page and "Why the chance to place an order" in page
+    assert RAW_MEMBER not in page and "What makes a level at least 50.0 % likely, 23 Nov 2024" in page
+    assert run_job("explain", [*given, pseudonym, "--as-of", "2024-09-28"]) == 0
+    assert "as of 28 Sep 2024" in capsys.readouterr().out
+
+
+def test_a_model_without_typical_members_scores_and_does_not_explain(
+    shop: Path, small_shop: Path, capsys: pytest.CaptureFixture[str]
+):
+    version = json.loads((shop / "registry" / "champion.json").read_text())["model_version"]
+    manifest = shop / "registry" / version / "manifest.json"
+    typical, digests = manifest.with_name("typical.json"), manifest.read_text()
+    content = typical.read_bytes()
+    known = {name: digest for name, digest in json.loads(digests).items() if name != "typical.json"}
+    typical.unlink()
+    manifest.write_text(json.dumps(known))
+    try:
+        given = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}"]
+        assert run_job("score", [*given, "--dry-run"]) == 0 and run_job("advise", given) == 4
+    finally:
+        typical.write_bytes(content)
+        manifest.write_text(digests)
+    assert "the model has no typical members to compare with" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("stage", "options", "code", "message"),
     [
         ("labels", ["--as-of", "2024-10-26"], 5, "labels are not mature for as-of dates: 2024-10-26"),
         ("score", ["--as-of", "2024-10-25"], 4, "there are no features for as-of dates: 2024-10-25"),
+        ("explain", ["--as-of", "2024-10-25", RAW_MEMBER], 4, "no score of this member as of 2024-10-25"),
+        ("explain", ["nobody"], 4, "the champion has no score of this member"),
         ("features", ["--as-of", "2024-10-27"], 3, "as-of dates after the end of the data: 2024-10-27"),
         ("score", ["--set", "levels.window_days=90"], 4, "the champion was trained for another level programme"),
         ("evaluate", ["--set", "seed=99"], 4, "this configuration has not been trained"),

@@ -17,6 +17,7 @@ from memberlevel_spark.models.level_heads import NormalLevels
 from memberlevel_spark.models.losses import cross_entropy_B, level_loss_B, outcome_losses_B2, weighed_B
 from memberlevel_spark.models.networks import build_network
 from memberlevel_spark.models.normal import log_normal_cdf
+from memberlevel_spark.models.numeric_embeddings import NUM_UNITS, PeriodicEmbeddings
 from memberlevel_spark.models.spec import BODIES, HEADS, LINEAR, ModelSpec
 
 pytestmark = pytest.mark.torch
@@ -230,3 +231,29 @@ def test_heads_by_rules_need_metrics_and_sequences_need_weeks() -> None:
         ModelSpec("lstm", 5, 4)
     with pytest.raises(ConfigError, match=r"unknown level head: 'gates'\. .*nearest: gate\."):
         ModelSpec("mlp", 5, 4, level_head="gates")
+
+
+def test_periodic_embeddings_are_waves_of_each_feature_alone_and_begin_slow():
+    torch.manual_seed(1)
+    embeddings = PeriodicEmbeddings(3, 2)
+    features = torch.tensor([[0.5, -1.0, 2.0], [0.5, 3.0, 2.0]])
+    units = embeddings(features)
+    assert units.shape == (2, 3 * NUM_UNITS) and (units >= 0).all()
+    assert torch.equal(units[0, :4], units[1, :4]) and torch.equal(units[0, 8:], units[1, 8:])
+    assert not torch.equal(units[0, 4:8], units[1, 4:8])
+    p, d = 2, 1
+    angles = 2 * math.pi * 2.0 * embeddings.frequency_PC[p]
+    waves = torch.cat([angles.sin(), angles.cos()])
+    expected = torch.relu(waves @ embeddings.weight_PCD[p, :, d] + embeddings.bias_PD[p, d])
+    assert units[0, p * NUM_UNITS + d].item() == pytest.approx(expected.item(), abs=1e-6)
+    assert PeriodicEmbeddings(1000, 1).frequency_PC.std().item() == pytest.approx(0.05, rel=0.1)
+
+
+def test_a_network_reads_every_number_by_its_waves_too_and_a_linear_one_does_not():
+    plain = ModelSpec(name="mlp", num_features=6, num_levels=3, hidden=(8,))
+    waves = replace(plain, periodic=4)
+    assert build_network(waves).body.hidden[0].in_features == 6 + 6 * NUM_UNITS
+    assert build_network(plain).body.hidden[0].in_features == 6
+    linear = replace(waves, name="logistic")
+    assert not any("numbers" in name for name in build_network(linear).state_dict())
+    assert "periodic" not in plain.to_dict() and ModelSpec.from_dict(waves.to_dict()) == waves

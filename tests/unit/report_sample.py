@@ -144,12 +144,22 @@ def _members(spend_N: np.ndarray, now_N: np.ndarray, p_NK: np.ndarray) -> dict[s
             "level_metric_now": int(spend_N[row]),
             "level_metric_carry_over": carried,
             "to_next": None if now_N[row] == 3 else int(THRESHOLDS_CENTS[now_N[row]]) - carried,
+            "reasons": [{"topic": "spend", "effect": 0.123}, {"topic": "what they buy", "effect": -0.045}],
+            "extra": 1250,
         }
 
     return {
         "movers_up": [mover(row, p_up_N[row]) for row in np.argsort(-p_up_N, kind="stable")[:10]],
         "movers_down": [mover(row, p_down_N[row]) for row in np.argsort(-p_down_N, kind="stable")[:10]],
+        "tips": [_tip("rise", level) for level in (1, 2, 3)] + [_tip("keep", level) for level in (1, 2, 3)],
+        "benefits": [[], ["free returns"], ["free returns", "early sales"], ["a personal shopper"]],
     }
+
+
+def _tip(goal: str, level: int) -> dict[str, Any]:
+    counts = {"members": 500, "likely": 40 if goal == "rise" else 430, "tipped": 455, "not_alone": 5}
+    extras = {"extra_low": 4300 * level, "extra_median": 9800 * level}
+    return {"goal": goal, "target_level": level, "metric": "spend_cents", **counts, **extras}
 
 
 def _run(rng: np.random.Generator) -> dict[str, Any]:

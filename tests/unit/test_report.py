@@ -98,7 +98,7 @@ def test_every_figure_says_in_words_what_it_shows(page: Page) -> None:
 
 
 def test_every_table_has_a_caption_and_every_heading_cell_a_scope(page: Page) -> None:
-    assert len(page.all("table")) == len(page.text("caption")) == 12
+    assert len(page.all("table")) == len(page.text("caption")) == 14
     assert all(found.get("scope") in ("col", "row") for found in page.all("th"))
     assert all(page.text("caption"))
 
@@ -120,7 +120,7 @@ def test_numbers_are_written_for_people(html: str) -> None:
 
 def test_names_from_the_data_are_escaped_everywhere() -> None:
     data = sample_report()
-    mover = {**data.movers_up[0], "member_id": SCRIPT}
+    mover = {**data.movers_up[0], "member_id": SCRIPT, "reasons": [{"topic": SCRIPT, "effect": 0.1}]}
     monitor = [{"metric": SCRIPT, "slice": SCRIPT, "value": SCRIPT, "alert": SCRIPT}]
     hostile = dataclasses.replace(
         data,
@@ -131,6 +131,8 @@ def test_names_from_the_data_are_escaped_everywhere() -> None:
         level_metric_name=SCRIPT,
         movers_up=[mover],
         movers_down=[mover],
+        tips=[{**data.tips[0], "metric": SCRIPT}],
+        benefits=[[SCRIPT]] * 4,
         quality=[{**data.quality[0], "stage": SCRIPT}],
         slices=[{**data.slices[0], "dimension": SCRIPT, "slice": SCRIPT}],
         gains=[{**data.gains[0], "forecaster": name} for name in ("model", SCRIPT)],
@@ -154,6 +156,7 @@ def test_names_from_the_data_are_escaped_everywhere() -> None:
         ("metrics", "No forecast was evaluated in this run."),
         ("movers_up", "Nobody is likely to move up."),
         ("movers_down", "Nobody is likely to move down."),
+        ("tips", "No advice was made for this date."),
         ("slices", "The forecast was not judged by parts of the members."),
         ("expected", "No member was scored for this date."),
         ("churn_counts", "Chances of no order: n/a."),
@@ -174,7 +177,7 @@ def test_an_empty_list_becomes_a_sentence(field: str, sentence: str, page: Page)
     assert any(sentence in text for text in empty.text("p"))
     assert not any(sentence in text for text in page.text("p"))
     shown = len(empty.all("table")) + len(empty.all("svg"))
-    assert shown == 26 - {"caveats": 0, "metrics": 2}.get(field, 1)
+    assert shown == 28 - {"caveats": 0, "metrics": 2, "tips": 2}.get(field, 1)
 
 
 def test_without_points_or_curves_each_figure_is_a_sentence() -> None:
@@ -268,7 +271,7 @@ def test_unknown_numbers_are_shown_as_not_available() -> None:
     cells = Page(html).text("td") + Page(html).text("th")
     # metrics of two forecasters, a mover but for its id, a stage but for its name, a watched value with its slice
     # and undefined metrics of slices: nobody moves up from the top, and the few of long tenure are not judged
-    assert cells.count("n/a") == 17 * 2 + 6 + 6 + 3 + sample_nulls
+    assert cells.count("n/a") == 17 * 2 + 8 + 6 + 3 + sample_nulls
 
 
 def test_the_headline_compares_with_staying_as_is() -> None:
@@ -403,6 +406,25 @@ def test_alerts_come_first_and_a_long_calm_list_is_folded_away() -> None:
 
 
 def test_points_instead_of_money_are_written_as_counts() -> None:
-    html = render_report(sample_report(level_metric_name="points", level_metric_is_money=False, expected=[]))
+    html = render_report(sample_report(level_metric_name="points", level_metric_is_money=False, expected=[], tips=[]))
     assert "Counting points now" in html
     assert "USD</td>" not in html
+
+
+def test_tips_stand_under_their_goal_in_the_unit_of_the_metric_with_the_benefits_at_stake() -> None:
+    tip = {"goal": "rise", "target_level": 1, "metric": "num_orders", "members": 9, "likely": 2, "tipped": 6}
+    tips = [{**tip, "not_alone": 1, "extra_low": 2, "extra_median": 3}, {**sample_report().tips[0], "goal": "keep"}]
+    page = Page(render_report(sample_report(tips=tips, likely=0.6)))
+    rows = [text.replace(formats.NO_BREAK, " ") for text in page.text("tr")]
+    assert "silver orders 9 2 6 2 3 1 free returns" in rows
+    assert "silver spend 500 40 455 43.00 USD 98.00 USD 5 free returns" in rows
+    captions = page.text("caption")
+    assert captions.index("To the next level") < captions.index("To keep the level held")
+    without = render_report(sample_report(tips=tips, benefits=[[], [], [], []]))
+    assert ">Benefits<" not in without
+
+
+def test_movers_are_told_with_what_sets_them_apart_and_what_would_tip_them() -> None:
+    page = Page(render_report(sample_report()))
+    told = [text.replace(formats.NO_BREAK, " ") for text in page.text("tr")]
+    assert any("12.50 USD spend +12.3, what they buy -4.5" in text for text in told)
