@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 NUM_UNITS = 4
+FREQUENCIES, WEIGHTS = "frequency_PC", "weight_PCD"
 # Standard deviation of the first frequencies: a turn is then some twenty standard deviations of a feature long.
 _FIRST_FREQUENCY = 0.05
 

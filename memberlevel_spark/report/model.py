@@ -23,6 +23,7 @@ ROW_KEYS: Mapping[str, tuple[str, ...]] = {
         *("goal", "target_level", "metric", "members", "likely", "tipped"),
         *("not_alone", "extra_low", "extra_median"),
     ),
+    "nearest": ("member_id", "level_now", "target_level", "p_now", "extra", "needed"),
     "quality": ("stage", "rows_in", "rows_out", "quarantined", "duplicates", "filtered", "seconds"),
     "quarantine": ("source", "rule", "rows"),
     "monitor": ("metric", "slice", "value", "alert"),
@@ -69,6 +70,7 @@ class ReportData:
       level rules. reasons are topics with their effects on the chance, the largest first; extra is what would tip the
       member up, or keep them from falling; both None where they are not kept.
     - tips: members by goal (rise, keep), level and metric (``report.tips``); likely: the chance that counts as such.
+    - nearest: the members whom the smallest extra amounts would tip to the next level.
     - benefits: [K] what members of each level get, empty without any.
     - quality: row accounting per stage; quarantine: rows per source and broken rule.
     - monitor: one row per checked value; alert is falsy when all is well, else True or the alert's words.
@@ -105,6 +107,7 @@ class ReportData:
     movers_up: Sequence[Row] = field(default_factory=list)
     movers_down: Sequence[Row] = field(default_factory=list)
     tips: Sequence[Row] = field(default_factory=list)
+    nearest: Sequence[Row] = field(default_factory=list)
     likely: float = 0.5
     benefits: Sequence[Sequence[str]] = field(default_factory=list)
     quality: Sequence[Row] = field(default_factory=list)

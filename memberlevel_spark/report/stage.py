@@ -16,7 +16,7 @@ from memberlevel_spark.report.history import movers, weekly_levels, weekly_spend
 from memberlevel_spark.report.model import ReportData
 from memberlevel_spark.report.outlook import outlook
 from memberlevel_spark.report.render import render_report
-from memberlevel_spark.report.tips import tips, with_tips
+from memberlevel_spark.report.tips import nearest, tips, with_tips
 from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records
 from memberlevel_spark.scoring.stage import load_champion
 from memberlevel_spark.training.stage import run_dir
@@ -94,6 +94,7 @@ def _histories(run: Run, read: dict[str, int], as_of: date, champion: str) -> di
         likeliest = movers(scores, features, probability=f"p_{way}", limit=limit, metric=metric)
         lists[f"movers_{way}"] = with_tips(likeliest, reasons, advice, way=way, metric=metric).collect()
     lists["tips"] = tips(advice).collect()
+    lists["nearest"] = nearest(advice, metric=metric, limit=limit).collect()
     quarantine = (
         frames["quarantine"].groupBy("source", "rule").agg(F.count("*").alias("rows")).orderBy("source", "rule")
     )

@@ -13,7 +13,7 @@ from memberlevel_spark.examples.encoder import Encoder, Input, Need
 from memberlevel_spark.examples.typical import TypicalMembers, build_sums
 from memberlevel_spark.models.networks import build_network
 from memberlevel_spark.models.spec import ModelSpec
-from memberlevel_spark.report.tips import tips, with_tips
+from memberlevel_spark.report.tips import nearest, tips, with_tips
 from memberlevel_spark.scoring.advice import Adviser, build_advice
 from memberlevel_spark.scoring.predictor import PackedModel, predict
 from memberlevel_spark.scoring.reasons import Reasoner, build_reasons
@@ -125,3 +125,24 @@ def test_tips_count_members_by_what_they_need_and_movers_are_told_theirs(spark: 
     assert [(row["member_id"], row["extra"]) for row in down] == [("c", None), ("a", 9), ("z", None)]
     assert [row["reasons"] and row["reasons"][0]["topic"] for row in up] == [None, "spend", None]
     assert down[1]["reasons"][0]["topic"] == "orders"
+
+
+def test_progress_is_no_reason_beside_itself_and_the_nearest_need_least(spark: SparkSession):
+    told = "array<struct<topic:string,effect:double>>"
+    rows = [("a", [("level and progress", 0.9), ("spend", 0.1)])]
+    reasons = spark.createDataFrame(rows, f"member_id string, reasons_up {told}")
+    movers = spark.createDataFrame([("a", 0.5)], "member_id string, p_move double")
+    advice = spark.createDataFrame([], ADVICE)
+    (row,) = with_tips(movers, reasons, advice, way="up", metric="points").collect()
+    assert [reason["topic"] for reason in row["reasons"]] == ["spend"]
+    columns = "member_id string, level_now int, goal string, target_level int, metric string, p_now double"
+    found = [("a", "rise", 0), ("b", "rise", 300), ("c", "rise", 20), ("d", "keep", 5), ("e", "rise", None)]
+    advice = spark.createDataFrame(
+        [(m, 0, goal, 1, "points", 0.2, extra, 400) for m, goal, extra in found],
+        f"{columns}, extra bigint, needed bigint",
+    )
+    assert [tuple(r) for r in nearest(advice, metric="points", limit=5).collect()] == [
+        ("c", 0, 1, 0.2, 20, 400),
+        ("b", 0, 1, 0.2, 300, 400),
+    ]
+    assert nearest(advice, metric="spend_cents", limit=5).count() == 0

@@ -152,8 +152,14 @@ def _members(spend_N: np.ndarray, now_N: np.ndarray, p_NK: np.ndarray) -> dict[s
         "movers_up": [mover(row, p_up_N[row]) for row in np.argsort(-p_up_N, kind="stable")[:10]],
         "movers_down": [mover(row, p_down_N[row]) for row in np.argsort(-p_down_N, kind="stable")[:10]],
         "tips": [_tip("rise", level) for level in (1, 2, 3)] + [_tip("keep", level) for level in (1, 2, 3)],
+        "nearest": [_near(level) for level in (1, 2, 3)],
         "benefits": [[], ["free returns"], ["free returns", "early sales"], ["a personal shopper"]],
     }
+
+
+def _near(level: int) -> dict[str, Any]:
+    amounts = {"extra": 410 * level, "needed": 1200 * level}
+    return {"member_id": f"near{level}", "level_now": level - 1, "target_level": level, "p_now": 0.46, **amounts}
 
 
 def _tip(goal: str, level: int) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def test_every_figure_says_in_words_what_it_shows(page: Page) -> None:
 
 
 def test_every_table_has_a_caption_and_every_heading_cell_a_scope(page: Page) -> None:
-    assert len(page.all("table")) == len(page.text("caption")) == 14
+    assert len(page.all("table")) == len(page.text("caption")) == 15
     assert all(found.get("scope") in ("col", "row") for found in page.all("th"))
     assert all(page.text("caption"))
 
@@ -132,6 +132,7 @@ def test_names_from_the_data_are_escaped_everywhere() -> None:
         movers_up=[mover],
         movers_down=[mover],
         tips=[{**data.tips[0], "metric": SCRIPT}],
+        nearest=[{**data.nearest[0], "member_id": SCRIPT}],
         benefits=[[SCRIPT]] * 4,
         quality=[{**data.quality[0], "stage": SCRIPT}],
         slices=[{**data.slices[0], "dimension": SCRIPT, "slice": SCRIPT}],
@@ -177,7 +178,7 @@ def test_an_empty_list_becomes_a_sentence(field: str, sentence: str, page: Page)
     assert any(sentence in text for text in empty.text("p"))
     assert not any(sentence in text for text in page.text("p"))
     shown = len(empty.all("table")) + len(empty.all("svg"))
-    assert shown == 28 - {"caveats": 0, "metrics": 2, "tips": 2}.get(field, 1)
+    assert shown == 29 - {"caveats": 0, "metrics": 2, "tips": 3}.get(field, 1)
 
 
 def test_without_points_or_curves_each_figure_is_a_sentence() -> None:
@@ -271,7 +272,7 @@ def test_unknown_numbers_are_shown_as_not_available() -> None:
     cells = Page(html).text("td") + Page(html).text("th")
     # metrics of two forecasters, a mover but for its id, a stage but for its name, a watched value with its slice
     # and undefined metrics of slices: nobody moves up from the top, and the few of long tenure are not judged
-    assert cells.count("n/a") == 17 * 2 + 8 + 6 + 3 + sample_nulls
+    assert cells.count("n/a") == 17 * 2 + 7 + 6 + 3 + sample_nulls
 
 
 def test_the_headline_compares_with_staying_as_is() -> None:
@@ -427,4 +428,6 @@ def test_tips_stand_under_their_goal_in_the_unit_of_the_metric_with_the_benefits
 def test_movers_are_told_with_what_sets_them_apart_and_what_would_tip_them() -> None:
     page = Page(render_report(sample_report()))
     told = [text.replace(formats.NO_BREAK, " ") for text in page.text("tr")]
-    assert any("12.50 USD spend +12.3, what they buy -4.5" in text for text in told)
+    assert sum("spend +12.3, what they buy -4.5" in text for text in told) == 20
+    assert sum("12.50 USD spend +12.3" in text for text in told) == 10  # of those who may fall
+    assert "near2 silver gold 46.0 % 8.20 USD 24.00 USD" in told
