@@ -33,6 +33,7 @@ MODEL = ModelConfig(
     reads=(),
     level_head="softmax",
     hidden=(16,),
+    periodic=0,
     dropout=0.1,
     pretraining=None,
     frozen=False,
