@@ -17,9 +17,9 @@ from memberlevel_spark.config import Config, config_fingerprint, load_config, ma
 from memberlevel_spark.errors import ConfigError, MemberLevelError
 from memberlevel_spark.timeline import every
 
-PIPELINE, LEAKAGE_CHECK, EXPLAIN = "pipeline", "leakage_check", "explain"
+PIPELINE, LEAKAGE_CHECK, EXPLAIN, PROMOTE = "pipeline", "leakage_check", "explain", "promote"
 # What a run is told by an argument that only one job has.
-ASKED = {"every_seconds": "continuous", "member": "member"}
+ASKED = {"every_seconds": "continuous", "member": "member", "model_version": "model_version"}
 log = logging.getLogger("memberlevel_spark")
 
 
@@ -103,6 +103,10 @@ def build_parser(name: str) -> argparse.ArgumentParser:
         )
     if name == EXPLAIN:
         parser.add_argument("member", metavar="MEMBER", help="id of the member, as the source or as the tables have it")
+    if name == PROMOTE:
+        parser.add_argument(
+            "model_version", nargs="?", metavar="VERSION", help="a bundle of the registry; default: the champion before"
+        )
     if name == "world":
         parser.add_argument("--pipeline", action="store_true", help="then run every stage on it, in the same session")
     if name in (PIPELINE, "train"):
@@ -127,7 +131,7 @@ def _description(name: str) -> str:
         lines = [f"  {number:>2}  {stage.name:<{width}}  {stage.makes}" for number, stage in enumerate(STAGES, start=1)]
         return "Run every stage in order:\n\n" + "\n".join(lines)
     stage = stage_named(name)
-    files = {"bronze": "the sources", "world": "the section world: of the configuration"}
+    files = {"bronze": "the sources", "world": "the section world: of the configuration", PROMOTE: "the registry"}
     reads = ", ".join(stage.reads) or files.get(name, "the run folder")
     writes = ", ".join(stage.writes) or "nothing"
     return f"Make {stage.makes}.\n\n  reads   {reads}\n  writes  {writes}\n  one row per {stage.grain}"

@@ -1,5 +1,7 @@
 """The contracts of the tables that hold forecasts and what is said about them; ``schemas.py`` has those before them."""
 
+from dataclasses import replace
+
 from pyspark.sql import types as T
 
 from memberlevel_spark.schemas import DATE, DOUBLE, INT, LONG, STRING, TableContract, optional, required
@@ -29,6 +31,9 @@ MEMBER_SCORES = TableContract(
     ),
     prune_by=("as_of_date", "model_version"),
 )
+
+# The latest date's rows of the champion.
+CURRENT_SCORES = replace(MEMBER_SCORES, name="current_scores")
 
 # The chances whose reasons are kept: of moving up, of moving down, and of an order.
 EXPLAINED = ("up", "down", "buy")

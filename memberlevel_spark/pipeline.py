@@ -103,7 +103,7 @@ STAGES = (
         "the champion's prediction for every member",
         "member, as_of_date, model_version",
         ("member_features", "member_sequences"),
-        ("member_scores",),
+        ("member_scores", "current_scores"),
         "scoring.stage:run_score",
         dated=True,
     ),
@@ -174,6 +174,14 @@ TOOLS = (
         (),
         "report.explain:run_explain",
         dated=True,
+    ),
+    Stage(
+        "promote",
+        "another bundle champion by hand, such as the one before",
+        "-",
+        (),
+        ("(registry/)",),
+        "registry.promote:run_promote",
     ),
     Stage(
         "embeddings",

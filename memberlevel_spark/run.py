@@ -29,6 +29,7 @@ class Run:
     tables: DeltaTables
     as_of_dates: tuple[date, ...] | None = None
     every_seconds: int | None = None  # bronze goes on taking what arrives; None: what is there now
+    model_version: str | None = None  # which bundle promote makes champion; None: the one before
     member: str | None = None  # whom explain is about, as the source or as the tables name them
 
     @property

@@ -72,8 +72,20 @@ print("\n".join(f"{name}: {result.note}" for name, result in results.items()))
 
 # COMMAND ----------
 
-for name in ("score", "monitor", "report"):
+for name in ("score", "advise", "monitor", "report"):
     run_one(stage_named(name), run)
 latest: date = max(config.timeline.score)
 scores = tables.read("member_scores").where(F.col("as_of_date") == F.lit(latest))
 display(scores.orderBy(F.col("p_up").desc_nulls_last()).limit(10))
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## What would tip them
+# MAGIC The smallest extra amount with which the next level becomes likely; why each chance is what it is stands in
+# MAGIC `member_reasons`.
+
+# COMMAND ----------
+
+advice = tables.read("member_advice").where((F.col("as_of_date") == F.lit(latest)) & (F.col("goal") == "rise"))
+display(advice.where("extra > 0").orderBy("extra", "member_id").limit(10))

@@ -11,6 +11,8 @@ from torch.nn import functional
 
 # Bounds of log mean and log dispersion before the cut: a count of e^±8 and more is beyond any horizon.
 _LIMIT = 8.0
+# A need beyond it is out of reach; below it every number is added up.
+_MOST = 10_000
 
 
 class Counts(NamedTuple):
@@ -35,14 +37,19 @@ class Counts(NamedTuple):
         return torch.exp(self.log_mean_B - self._log_positive() + self.log_p_some_B)
 
     def log_survival(self, needed_BK: Tensor) -> Tensor:
-        """Return log P(count ≥ needed) [B, K]; 0 where nothing is needed."""
-        most = int(needed_BK.max().clamp(min=1))
+        """Return log P(count ≥ needed) [B, K]; 0 where nothing is needed, hardly ever where the need is out of reach.
+
+        A need may lie between two numbers, as the mean of several does; it takes the higher one.
+        """
+        within_BK = needed_BK <= _MOST
+        number_BK = torch.where(within_BK, needed_BK, 1).ceil().clamp(min=1)
+        most = int(number_BK.max())
         number_N = torch.arange(1, most + 1, device=needed_BK.device, dtype=self.log_mean_B.dtype)
         given_some = Counts(self.log_p_some_B[:, None], self.log_mean_B[:, None], self.log_r_B[:, None])
         p_BN = given_some.log_likelihood_given_some(number_N.expand(len(needed_BK), -1)).exp()
         below_BN = functional.pad(p_BN.cumsum(dim=1), (1, 0))[:, :most]
-        index_BK = (needed_BK.ceil().clamp(min=1) - 1).long()
-        above_BK = (1 - below_BN.gather(1, index_BK)).clamp(min=torch.finfo(p_BN.dtype).tiny)
+        above_BK = 1 - below_BN.gather(1, (number_BK - 1).long())
+        above_BK = torch.where(within_BK, above_BK, 0).clamp(min=torch.finfo(p_BN.dtype).tiny)
         log_p_BK = above_BK.log() + self.log_p_some_B[:, None]
         return torch.where(needed_BK > 0, log_p_BK, torch.zeros_like(log_p_BK))
 

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from memberlevel_spark.errors import ArtefactError, first_five
 from memberlevel_spark.models.calibrators import CALIBRATORS
@@ -90,14 +91,29 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def write_alias(registry: Path, alias: str, version: str, decision: Mapping[str, object]) -> None:
-    """Point an alias at a version, with the decision that made it so; the pointer changes in one step."""
+    """Point an alias at a version, with the decision that made it so; the pointer changes in one step.
+
+    It keeps the version that it pointed at before, if that was another one.
+    """
     registry.mkdir(parents=True, exist_ok=True)
+    now = read_alias(registry, alias)
+    previous = now if now != version else previous_of(registry, alias)
+    pointer = {"model_version": version, "previous": previous, "decision": decision}
     staging = registry / f".{alias}.{os.getpid()}"
-    _write(staging, json.dumps({"model_version": version, "decision": decision}, indent=1, sort_keys=True).encode())
+    _write(staging, json.dumps(pointer, indent=1, sort_keys=True).encode())
     staging.rename(registry / f"{alias}.json")
 
 
 def read_alias(registry: Path, alias: str) -> str | None:
     """The version an alias points at, None when it points nowhere yet."""
+    return _pointer(registry, alias).get("model_version")
+
+
+def previous_of(registry: Path, alias: str) -> str | None:
+    """The version an alias pointed at before, None when there was none."""
+    return _pointer(registry, alias).get("previous")
+
+
+def _pointer(registry: Path, alias: str) -> dict[str, Any]:
     path = registry / f"{alias}.json"
-    return json.loads(path.read_text(encoding="utf-8"))["model_version"] if path.is_file() else None
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

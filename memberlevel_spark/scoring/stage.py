@@ -1,8 +1,10 @@
 """The stage score: every member known on each as-of date, with the champion."""
 
+from pyspark.sql import functions as F
+
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.examples.encoder import Encoder
-from memberlevel_spark.forecast_schemas import MEMBER_SCORES
+from memberlevel_spark.forecast_schemas import CURRENT_SCORES, MEMBER_SCORES
 from memberlevel_spark.registry.bundle import Bundle, load_bundle, read_alias
 from memberlevel_spark.registry.stage import CHAMPION, registry_dir
 from memberlevel_spark.run import RowCounts, Run, StageResult
@@ -30,7 +32,10 @@ def load_champion(run: Run) -> Bundle:
 
 
 def run_score(run: Run) -> StageResult:
-    """Add the as-of dates' slice of the champion's scores to the ledger; run twice, it stays one slice."""
+    """Add the as-of dates' slice of the champion's scores to the ledger; run twice, it stays one slice.
+
+    ``current_scores`` are then the champion's rows of the latest date in the ledger, for those who ask for no history.
+    """
     bundle = load_champion(run)
     dates = run.as_of_dates or run.config.timeline.score
     encoder = Encoder.from_json(bundle.text("encoder.json"))
@@ -39,6 +44,10 @@ def run_score(run: Run) -> StageResult:
     scores = build_scores(predicted, bundle.version)
     slices = {"as_of_date": dates, "model_version": [bundle.version]}
     commit = run.tables.replace_slice(MEMBER_SCORES, scores, slices)
+    own = run.tables.read(MEMBER_SCORES.name, commit.version).where(F.col("model_version") == bundle.version)
+    latest = own.agg(F.max("as_of_date")).collect()[0][0]
+    current = run.tables.replace(CURRENT_SCORES, own.where(F.col("as_of_date") == F.lit(latest)))
     counts = RowCounts(encoded.num_rows, commit.rows)
     note = f"champion {bundle.version}, as of {', '.join(map(str, sorted(dates)))}"
-    return StageResult(counts, encoded.read, {"member_scores": commit.version}, note)
+    written = {MEMBER_SCORES.name: commit.version, CURRENT_SCORES.name: current.version}
+    return StageResult(counts, encoded.read, written, note)

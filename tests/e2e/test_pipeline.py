@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.cli import run_job
 from memberlevel_spark.features.meanings import AGGREGATES
+from memberlevel_spark.registry.bundle import load_bundle, publish, read_alias
 from tests.small_shop import BROKEN, NUM_MEMBERS
 
 pytestmark = pytest.mark.e2e
@@ -31,6 +33,7 @@ TABLES = (
     "member_labels",
     "examples",
     "member_scores",
+    "current_scores",
     "member_reasons",
     "member_advice",
     "monitor_metrics",
@@ -123,7 +126,7 @@ def test_every_rejected_row_is_in_quarantine_with_its_reason(spark: SparkSession
 
 def test_every_stage_accounts_for_its_rows(shop: Path):
     records = [json.loads(path.read_text()) for path in (shop / "runs" / "stages").glob("*.json")]
-    assert len([record for record in records if record["number"]]) == 13  # a tool beside the flow has no number
+    assert len([record for record in records if record["number"]]) == 14  # a tool beside the flow has no number
     for record in records:
         parts = ("rows_out", "quarantined", "duplicates", "filtered", "late", "aggregated")
         assert record["rows_in"] == sum(record[part] for part in parts), record["stage"]
@@ -318,6 +321,18 @@ def test_a_damaged_bundle_stops_scoring_and_leaves_the_ledger(
     assert content_hash(table(spark, shop, "member_scores")) == before
 
 
+def test_current_scores_are_the_champions_latest_and_older_dates_change_them_not(
+    spark: SparkSession, shop: Path, small_shop: Path
+):
+    version = json.loads((shop / "registry" / "champion.json").read_text())["model_version"]
+    own = table(spark, shop, "member_scores").where(F.col("model_version") == version)
+    latest = own.where("as_of_date = '2024-10-26'")
+    assert content_hash(table(spark, shop, "current_scores")) == content_hash(latest)
+    given = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}"]
+    assert run_job("score", [*given, "--as-of", "2024-09-28"]) == 0
+    assert content_hash(table(spark, shop, "current_scores")) == content_hash(latest)
+
+
 def test_every_score_has_its_reasons_and_what_would_tip_the_member(spark: SparkSession, shop: Path):
     key = ["member_id", "as_of_date", "model_version"]
     scores, reasons = (
@@ -388,6 +403,27 @@ def test_a_model_without_typical_members_scores_and_does_not_explain(
         typical.write_bytes(content)
         manifest.write_text(digests)
     assert "the model has no typical members to compare with" in capsys.readouterr().err
+
+
+def test_a_champion_is_changed_by_hand_and_back_again(shop: Path, small_shop: Path, capsys: pytest.CaptureFixture[str]):
+    registry, given = shop / "registry", ["--config", str(small_shop), "--set", f"output_dir={shop.parent}"]
+    pointer = (registry / "champion.json").read_text()
+    version = json.loads(pointer)["model_version"]
+    files = load_bundle(registry, version).files
+    other = publish(registry, {**files, "model.json": files["model.json"] + b" "})
+    try:
+        (registry / "champion.json").write_text(json.dumps({"model_version": version, "decision": {}}))
+        assert run_job("promote", given) == 4
+        assert "there is no champion to go back to" in capsys.readouterr().err
+        assert run_job("promote", [*given, "m000000000000"]) == 4
+        assert "there is no model bundle" in capsys.readouterr().err
+        assert run_job("promote", [*given, other]) == 0 and read_alias(registry, "champion") == other
+        decided = json.loads((registry / "champion.json").read_text())["decision"]
+        assert decided == {"passed": None, "reasons": ["by hand"]}
+        assert run_job("promote", given) == 0 and read_alias(registry, "champion") == version
+    finally:
+        (registry / "champion.json").write_text(pointer)
+        shutil.rmtree(registry / other)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,11 @@ def test_a_count_reaches_a_threshold_as_often_as_scipy_says() -> None:
     assert found == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_need_between_two_numbers_takes_the_higher_and_one_out_of_reach_is_hardly_ever_met():
+    found = COUNTS.log_survival(torch.tensor([[2.3, 3.0, 4.5, 5.0, 1e12]]).double())[0]
+    assert found[0] == found[1] and found[2] == found[3] and found[4] < -300 and torch.isfinite(found).all()
+
+
 def test_counts_stay_finite_in_float32_with_gradients_at_their_bounds() -> None:
     raw = torch.tensor([[-50.0, 50.0], [50.0, -50.0], [7.9, 7.9], [-7.9, -7.9]], requires_grad=True)
     of = Counts.of(torch.full((4,), -0.1), raw)

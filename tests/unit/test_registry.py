@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from memberlevel_spark.errors import ArtefactError
-from memberlevel_spark.registry.bundle import load_bundle, publish, read_alias, write_alias
+from memberlevel_spark.registry.bundle import load_bundle, previous_of, publish, read_alias, write_alias
 from memberlevel_spark.registry.gate import decide
 
 FILES = {
@@ -71,6 +71,13 @@ def test_an_alias_points_at_one_version_and_keeps_the_decision(tmp_path: Path):
     write_alias(tmp_path, "champion", "m2", {"passed": True})
     assert read_alias(tmp_path, "champion") == "m2"
     assert json.loads((tmp_path / "champion.json").read_text())["decision"] == {"passed": True}
+
+
+def test_an_alias_remembers_where_it_pointed_before(tmp_path: Path):
+    assert previous_of(tmp_path, "champion") is None
+    for version, before in (("m1", None), ("m1", None), ("m2", "m1"), ("m2", "m1"), ("m1", "m2")):
+        write_alias(tmp_path, "champion", version, {})
+        assert (read_alias(tmp_path, "champion"), previous_of(tmp_path, "champion")) == (version, before)
 
 
 def test_a_model_that_beats_persistence_passes_with_its_numbers():

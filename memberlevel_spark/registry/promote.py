@@ -1,0 +1,26 @@
+"""The job promote: make a bundle champion by hand, such as the one before the present one.
+
+In: the bundles of the registry. Out: the alias ``champion``, with a word that no gate decided it.
+"""
+
+from memberlevel_spark.errors import ArtefactError
+from memberlevel_spark.registry.bundle import load_bundle, previous_of, read_alias, write_alias
+from memberlevel_spark.registry.stage import CHAMPION, registry_dir
+from memberlevel_spark.run import RowCounts, Run, StageResult
+
+
+def run_promote(run: Run) -> StageResult:
+    """Point the alias at ``run.model_version``, or at the champion before; the bundle is verified first.
+
+    Errors: ArtefactError when there was no champion before, or the bundle is missing or damaged.
+    """
+    registry = registry_dir(run)
+    version = run.model_version or previous_of(registry, CHAMPION)
+    if version is None:
+        raise ArtefactError(
+            f"there is no champion to go back to: {registry}. Give the version of a bundle, the name of its folder."
+        )
+    load_bundle(registry, version)
+    before = read_alias(registry, CHAMPION)
+    write_alias(registry, CHAMPION, version, {"passed": None, "reasons": ["by hand"]})
+    return StageResult(RowCounts(0, 0), {}, {}, f"{version} is champion by hand, it was {before}; run score and advise")
