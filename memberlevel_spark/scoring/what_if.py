@@ -42,7 +42,7 @@ class Lever:
         )
 
     def with_more(self, features_NE: NDArray[np.float32], amount_N: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The features had each row's member earned so much more; elements at the encoder's bounds stay there."""
+        """The features had each row's member earned so much more; what was clipped counts as lying on the bound."""
         more_NE = features_NE.copy()
         for place in self.grows:
             more_NE[:, place] = self._changed(features_NE[:, place], place, lambda raw_N: raw_N + amount_N)
@@ -64,5 +64,4 @@ class Lever:
         logs_N = encoded_N.astype(np.float64) * deviation + mean
         raw_N = change(np.sign(logs_N) * np.expm1(np.abs(logs_N)))
         again_N = np.clip((np.sign(raw_N) * np.log1p(np.abs(raw_N)) - mean) / deviation, -CLIP, CLIP)
-        known_N = np.abs(encoded_N) < CLIP
-        return np.where(known_N, again_N, encoded_N).astype(np.float32)
+        return np.asarray(again_N, dtype=np.float32)

@@ -56,9 +56,9 @@ def test_the_numbers_of_a_forecast_become_columns_and_churn_is_what_is_left_of_b
     assert row.p_churn == 0.25
 
 
-def packed(num_features: int = 5) -> PackedModel:
+def packed(num_features: int = 5, periodic: int = 0) -> PackedModel:
     """By rules, from the needs of two levels at the end of the features."""
-    rules = {"level_head": "gate", "metrics": ("spend_cents",)}
+    rules = {"level_head": "gate", "metrics": ("spend_cents",), "periodic": periodic}
     spec = ModelSpec(name="mlp", num_features=num_features, num_levels=3, hidden=(8,), dropout=0.1, **rules)
     weights = save(build_network(spec).state_dict())
     return PackedModel(weights, json.dumps(spec.to_dict()))
@@ -102,7 +102,7 @@ import numpy as np
 from memberlevel_spark.scoring.predictor import predict
 from tests.spark.test_scores_and_monitoring import packed
 
-model, rows = packed(num_features=74), np.random.default_rng(2).normal(size=(300, 74)).astype(np.float32)
+model, rows = packed(num_features=74, periodic=4), np.random.default_rng(2).normal(size=(300, 74)).astype(np.float32)
 together = predict(model, rows)
 for number in (1, 7, 150):
     assert (predict(model, rows[:number]) == together[:number]).all(), number

@@ -53,12 +53,15 @@ def test_sums_this_weeks_tile_and_what_is_carried_over_grow_and_what_is_missing_
     assert more[0, -2:].tolist() == [0.0, 1750.0]
 
 
-def test_nothing_more_changes_nothing_and_an_element_at_the_bound_stays_there():
+def test_nothing_more_changes_nothing_and_what_was_clipped_lies_on_its_bound():
     features = encoded({"spend_cents_sum": 500.0})
-    features[0, 0] = 5.0
+    features[0, 0], features[0, 2] = 5.0, -5.0
     lever = Lever.of(encoder(), "spend_cents")
     np.testing.assert_allclose(lever.with_more(features, np.zeros(1)), features, atol=1e-6)
-    assert lever.with_more(features, np.array([9.9e6]))[0, 0] == 5.0
+    more = lever.with_more(features, np.array([2e6]))
+    assert more[0, 0] == 5.0
+    raw = -math.expm1(5 * 3 - 6)  # what -5 stands for
+    assert more[0, 2] == pytest.approx((math.log1p(2e6 + raw) - 6) / 3, abs=1e-6)
 
 
 ADVISER = Adviser(encoder(), likely=0.5, at_once=True, every_metric=True)
