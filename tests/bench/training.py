@@ -56,7 +56,8 @@ def _job(folder: Path) -> TrainingJob:
     training = TrainingConfig.model_validate({**base["training"], "max_epochs": EPOCHS, "patience_epochs": EPOCHS})
     network = base["model"]
     sizes, head = (tuple(network["hidden"]), network["dropout"]), network["level_head"]
-    spec = ModelSpec(network["name"], FEATURES, LEVELS, *sizes, level_head=head, metrics=("spend_cents",))
+    kind = {"level_head": head, "metrics": ("spend_cents",), "periodic": network["periodic"]}
+    spec = ModelSpec(network["name"], FEATURES, LEVELS, *sizes, **kind)
     files = tuple(str(_write(folder / f"part-{number}.parquet", number)) for number in range(FILES))
     return TrainingJob(str(folder), files, files[:1], spec, training, seed=1)
 
