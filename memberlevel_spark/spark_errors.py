@@ -2,9 +2,13 @@
 
 import re
 
+from memberlevel_spark import errors
 from memberlevel_spark.errors import ArtefactError, ConfigError, DataQualityError, MemberLevelError
 
 CONDITION = re.compile(r"\[([A-Z][A-Z0-9_]+(?:\.[A-Z0-9_]+)?)\]")
+# An error of ours that was raised in a Python worker comes back as text in the middle of a traceback.
+OURS = re.compile(r"^memberlevel_spark\.errors\.(\w+): (.+)$", re.MULTILINE)
+WORKER_LOST = "Python worker exited unexpectedly"
 MEANINGS: tuple[tuple[str, type[MemberLevelError], str], ...] = (
     (
         "CAST_INVALID_INPUT",
@@ -28,6 +32,18 @@ MEANINGS: tuple[tuple[str, type[MemberLevelError], str], ...] = (
         "a required column would hold a null. Look at the stage's input for rows the quality rules let through",
     ),
     ("ARITHMETIC_OVERFLOW", DataQualityError, "a number does not fit its type. Look for absurd amounts in the source"),
+    (
+        "DELTA_CONCURRENT",
+        ArtefactError,
+        "another job wrote to the same table at the same time, and what it wrote is there. Run this job again if its"
+        " rows should be there too",
+    ),
+    (
+        "DELTA_UNSUPPORTED_FEATURES",
+        ArtefactError,
+        "a table was written by a newer Delta than this one. Upgrade delta-spark and its jars, or read it with what"
+        " wrote it",
+    ),
     ("PATH_NOT_FOUND", ConfigError, "a path of the configuration does not exist. Check sources.*.path"),
 )
 
@@ -35,6 +51,14 @@ MEANINGS: tuple[tuple[str, type[MemberLevelError], str], ...] = (
 def explain(problem: Exception) -> MemberLevelError | None:
     """The error a user can act on, or None for a condition that is not known."""
     text = str(problem)
+    if raised := OURS.search(text):
+        kind: type[MemberLevelError] = getattr(errors, raised[1], ArtefactError)
+        return kind(raised[2])
+    if WORKER_LOST in text:
+        return ArtefactError(
+            "a Python worker of Spark ended in the middle of its work, killed or out of memory; nothing was written."
+            " Give the executors more memory or fewer cores, and run the job again."
+        )
     for condition in CONDITION.findall(text):
         for prefix, kind, meaning in MEANINGS:
             if condition.startswith(prefix):

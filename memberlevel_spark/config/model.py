@@ -180,10 +180,20 @@ class LeakageConfig(Model):
 
 class EvaluationConfig(Model):
     """Training rows the boosted-tree baseline is fitted on, on the driver; more are sampled down to about as many.
-    Members below which a slice is judged together with other small ones."""
+    Members below which a slice is judged together with other small ones, and draws for what chance explains."""
 
     boosted_tree_rows: int = Field(ge=100)
     min_slice_members: int = Field(ge=1)
+    num_resamples: int = Field(ge=0)
+
+
+class GateConfig(Model):
+    """What the gate lets pass: nats of log-loss behind the boosted tree, calibration error above what chance explains,
+    share of right levels behind persistence in any slice."""
+
+    boosted_tree_margin: float = Field(ge=0)
+    max_ece: float = Field(ge=0)
+    max_slice_lag: float = Field(ge=0)
 
 
 class VariantConfig(Model):
@@ -288,6 +298,7 @@ class Config(Model):
     training: TrainingConfig
     tuning: TuningConfig
     evaluation: EvaluationConfig
+    gate: GateConfig
     experiments: ExperimentsConfig
     compression: CompressionConfig
     leakage: LeakageConfig

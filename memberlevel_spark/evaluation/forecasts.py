@@ -6,6 +6,7 @@ Shape legend: N members, K levels.
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+import pandas as pd
 
 from memberlevel_spark.evaluation.inputs import FloatArray, IntArray
 from memberlevel_spark.evaluation.metrics import level_metrics
@@ -58,6 +59,12 @@ class Forecast:
             spend_median_N=numbers["spend_cents_median"],
             spend_high_N=numbers["spend_cents_high"],
         )
+
+    @classmethod
+    def of_rows_applied(cls, rows: pd.DataFrame) -> "Forecast":
+        """From rows that ``apply_model`` gave."""
+        p_level_NK = np.stack(rows["p_level"].to_list())
+        return cls.of_array(np.concatenate([p_level_NK, rows[list(NUMBERS)].to_numpy()], axis=1), p_level_NK.shape[1])
 
     def in_units(self, unit: float) -> "Forecast":
         """The same with spend in units of ``unit``."""

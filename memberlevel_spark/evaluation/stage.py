@@ -13,6 +13,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import ArtefactError, DataQualityError
+from memberlevel_spark.evaluation.champion import incumbent
+from memberlevel_spark.evaluation.evidence import evidence
 from memberlevel_spark.evaluation.forecasts import Actuals, Forecast
 from memberlevel_spark.evaluation.order_histories import build_order_histories, history_forecast
 from memberlevel_spark.evaluation.reach import Reach, reachable_gain
@@ -24,9 +26,10 @@ from memberlevel_spark.evaluation.slices import Dimension
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.features.vocabulary_stage import profile_of
 from memberlevel_spark.ingest.money import shop_digits
+from memberlevel_spark.registry.bundle import version_of
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.scoring.apply import apply_model
-from memberlevel_spark.scoring.predictor import NUMBERS, PackedModel
+from memberlevel_spark.scoring.predictor import PackedModel
 from memberlevel_spark.training.stage import learned_splits, run_dir, trained_examples_version, trained_files
 
 EVALUATION = "evaluation.json"
@@ -49,13 +52,20 @@ def run_evaluate(run: Run) -> StageResult:
     target_N, now_N = (predicted[name].to_numpy() for name in ("target_level", "level_now"))
     actuals = Actuals.of(target_N, now_N, np.stack(predicted["outcomes"].to_list()), unit=unit)
     rivals = _rivals(run, read, test, predicted["member_id"].to_numpy(str))
-    forecasts = {name: forecast.in_units(unit) for name, forecast in {"model": _forecast(predicted), **rivals}.items()}
-    evaluation = {"test_as_of": str(config.timeline.test)} | evaluation_record(
-        actuals, forecasts, _dimensions(run, read, test), min_slice_members=config.evaluation.min_slice_members
-    )
+    present = incumbent(run, test, _own_version(run))
+    said = {"model": Forecast.of_rows_applied(predicted), **rivals, **(present.said if present else {})}
+    forecasts = {name: forecast.in_units(unit) for name, forecast in said.items()}
+    p_level = {name: said.p_level_NK for name, said in forecasts.items() if said.p_level_NK is not None}
+    evaluation = {
+        "test_as_of": str(config.timeline.test),
+        **evaluation_record(
+            actuals, forecasts, _dimensions(run, read, test), min_slice_members=config.evaluation.min_slice_members
+        ),
+        **evidence(actuals, predicted["member_id"].to_numpy(str), p_level, config.evaluation, seed=config.seed),
+        "champion": present.plain() if present else None,
+    }
     if run.tables.exists(TRUTH):
         read[TRUTH] = run.tables.version(TRUTH)
-        p_level = {name: said.p_level_NK for name, said in forecasts.items() if said.p_level_NK is not None}
         evaluation["reach"] = reach_of_known(_beside_truth(run, read, test), target_N, p_level)
     _write(run_dir(run) / EVALUATION, evaluation)
     _write(run.shop_dir / "metrics.json", {key: evaluation[key] for key in SUMMARY if key in evaluation})
@@ -101,6 +111,11 @@ def histories_forecast(
         return {}
 
 
+def _own_version(run: Run) -> str:
+    """The version that the trained model will have as a bundle."""
+    return version_of({**trained_files(run), "levels.json": run.config.levels.model_dump_json().encode()})
+
+
 def _predicted(run: Run, test: DataFrame) -> pd.DataFrame:
     """The model's numbers beside what happened; in the order of row_key, so that sums do not depend on partitions."""
     extra = ("target_level", "row_key", "outcomes")
@@ -133,11 +148,6 @@ def _dimensions(run: Run, read: Mapping[str, int], test: DataFrame) -> tuple[Dim
 def _beside_truth(run: Run, read: Mapping[str, int], test: DataFrame) -> DataFrame:
     truth = run.tables.read(TRUTH, read[TRUTH]).where(F.col("as_of_date") == F.lit(run.config.timeline.test))
     return test.join(truth.select("member_id", "p_level"), "member_id", "left")
-
-
-def _forecast(rows: pd.DataFrame) -> Forecast:
-    p_level_NK = np.stack(rows["p_level"].to_list())
-    return Forecast.of_array(np.concatenate([p_level_NK, rows[list(NUMBERS)].to_numpy()], axis=1), p_level_NK.shape[1])
 
 
 def _sample(train: DataFrame, total: int, limit: int) -> DataFrame:

@@ -1,9 +1,9 @@
 """Bundles: everything needed to score, in one folder that is verified before it is used.
 
 ``registry/<model_version>/`` holds model.safetensors, model.json (network), calibrators.json, encoder.json,
-levels.json, config.yaml, metrics.json, lineage.json and manifest.json with the SHA-256 of every other file. The version
-is a digest of what decides the scores, so the same model registered twice is one bundle. A bundle appears whole or not
-at all.
+typical.json, canary.json, levels.json, config.yaml, metrics.json, lineage.json and manifest.json with the SHA-256 of
+every other file. The version is a digest of what decides the scores, so the same model registered twice is one bundle.
+A bundle appears whole or not at all.
 Bundles from before there were calibrators lack that file: they keep their version, and nothing is calibrated.
 """
 
@@ -16,9 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from memberlevel_spark.config.levels import LevelsConfig
 from memberlevel_spark.errors import ArtefactError, first_five
 from memberlevel_spark.models.calibrators import CALIBRATORS
 
+# Whose scores count, and the model that was registered last, whatever the gate said of it.
+CHAMPION, CHALLENGER = "champion", "challenger"
 MANIFEST = "manifest.json"
 DECIDES_SCORES = ("model.safetensors", "model.json", "encoder.json", "levels.json", CALIBRATORS)
 
@@ -77,6 +80,20 @@ def load_bundle(registry: Path, version: str) -> Bundle:
             " Remove the folder and run the stage register again; the scores made so far stay as they are."
         )
     return Bundle(version, files)
+
+
+def registry_dir(shop_dir: Path) -> Path:
+    """The registry folder of a shop."""
+    return shop_dir / "registry"
+
+
+def require_programme(bundle: Bundle, levels: LevelsConfig) -> None:
+    """Errors: ArtefactError when a bundle belongs to another level programme."""
+    if bundle.files["levels.json"] != levels.model_dump_json().encode():
+        raise ArtefactError(
+            f"the champion was trained for another level programme: {bundle.version}. Train and register a model for"
+            " the present `levels`, or score with the configuration it was trained on."
+        )
 
 
 def _digests(files: Mapping[str, bytes]) -> dict[str, str]:

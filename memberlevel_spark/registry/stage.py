@@ -1,45 +1,69 @@
-"""The stage register: bundle the trained model, ask the gate, move the alias."""
+"""The stage register: bundle the trained model, prove that it scores as it was trained, ask the gate, move aliases."""
 
 import json
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
 from memberlevel_spark.config import masked_yaml
+from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.evaluation.stage import load_evaluation
-from memberlevel_spark.registry.bundle import load_bundle, publish, read_alias, write_alias
+from memberlevel_spark.registry.bundle import (
+    CHALLENGER,
+    CHAMPION,
+    load_bundle,
+    publish,
+    read_alias,
+    registry_dir,
+    write_alias,
+)
+from memberlevel_spark.registry.canary import CANARY, canary_file, impossible_forecasts
 from memberlevel_spark.registry.gate import decide
+from memberlevel_spark.registry.parity import check_parity
 from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records
 from memberlevel_spark.training.stage import trained_files
 
-CHAMPION = "champion"
-
-
-def registry_dir(run: Run) -> Path:
-    """The registry folder of the shop."""
-    return run.shop_dir / "registry"
-
 
 def run_register(run: Run) -> StageResult:
-    """Publish the bundle; make it champion when it passes the gate, else keep the present champion and say why."""
-    evaluation = load_evaluation(run)
+    """Publish the bundle as challenger; make it champion when it passes the gate, else the present one stays.
+
+    Either way the decision and its numbers are kept with the alias.
+
+    Errors: ArtefactError when the champion has changed since the evaluation; those of ``check_parity``.
+    """
+    evaluation, registry = load_evaluation(run), registry_dir(run.shop_dir)
+    trained = trained_files(run)
     files = {
-        **trained_files(run),
+        **trained,
+        CANARY: canary_file(trained),
         "levels.json": run.config.levels.model_dump_json().encode(),
         "config.yaml": masked_yaml(run.config).encode(),
         "metrics.json": json.dumps(evaluation["test"], indent=1, sort_keys=True).encode(),
         "lineage.json": json.dumps(_lineage(run), indent=1, sort_keys=True).encode(),
     }
-    version = publish(registry_dir(run), files)
-    load_bundle(registry_dir(run), version)
-    test = evaluation["test"]
-    decision = decide(test["model"], test["persistence"], num_members=evaluation["num_members"])
-    champion = read_alias(registry_dir(run), CHAMPION)
+    parity = check_parity(run)
+    version = publish(registry, files)
+    load_bundle(registry, version)
+    champion = read_alias(registry, CHAMPION)
+    _require_compared(champion, version, evaluation)
+    decision = decide(evaluation, impossible_forecasts(files[CANARY]), run.config.gate)
+    kept = {**asdict(decision), "run": run.fingerprint, "parity": parity.plain()}
+    write_alias(registry, CHALLENGER, version, kept)
     if decision.passed:
-        write_alias(registry_dir(run), CHAMPION, version, asdict(decision))
+        write_alias(registry, CHAMPION, version, kept)
         note = f"{version} is champion: {'; '.join(decision.reasons)}"
     else:
-        note = f"{version} did not pass the gate, champion stays {champion}: {'; '.join(decision.reasons)}"
+        note = f"{version} did not pass the gate, champion stays {champion}: {'; '.join(decision.failed)}"
     return StageResult(RowCounts(0, 0), {}, {}, note)
+
+
+def _require_compared(champion: str | None, version: str, evaluation: dict[str, Any]) -> None:
+    """Refuse an evaluation that compared the model with another champion than it would replace."""
+    compared = (evaluation["champion"] or {}).get("model_version")
+    if champion not in (None, version, compared):
+        raise ArtefactError(
+            f"the champion has changed since the model was evaluated: it is {champion}, compared was"
+            f" {compared or 'none'}. Run the stage evaluate again."
+        )
 
 
 def _lineage(run: Run) -> dict[str, object]:

@@ -12,6 +12,7 @@ Metrics = Mapping[str, Mapping[str, float | None]]
 
 FORECASTER_WORDS = {
     "model": "Model",
+    "champion": "Present champion",
     "boosted_tree": "Boosted tree",
     "logistic": "Logistic regression",
     "run_rate": "Goes on as before",

@@ -49,7 +49,15 @@ def score_batch(batch: pa.RecordBatch, model: PackedModel) -> pa.RecordBatch:
 
 
 def with_result(batch: pa.RecordBatch, values_NP: NDArray[Any], *, name: str) -> pa.RecordBatch:
-    """The batch with a list of ``values_NP`` per row, as its last column ``name``, in the place of ``features``."""
+    """The batch with a list of ``values_NP`` per row, as its last column ``name``, in the place of ``features``.
+
+    Errors: ArtefactError when there is not one list for each row.
+    """
+    if len(values_NP) != len(batch):
+        raise ArtefactError(
+            f"a model does not answer for every row: {len(values_NP)} forecasts of {len(batch)} rows. Register another"
+            " model; nothing was written."
+        )
     offsets = pa.array(np.arange(len(values_NP) + 1, dtype=np.int32) * values_NP.shape[1])
     kept = [column for column in batch.schema.names if column != "features"]
     lists = pa.ListArray.from_arrays(offsets, pa.array(values_NP.ravel()))

@@ -26,14 +26,20 @@ class EncodedMembers:
     read: dict[str, int]
 
 
-def encode_members(run: Run, encoder: Encoder, dates: Sequence[date], *, kept: Sequence[str]) -> EncodedMembers:
+def encode_members(
+    run: Run, encoder: Encoder, dates: Sequence[date], *, kept: Sequence[str], only: DataFrame | None = None
+) -> EncodedMembers:
     """Encode the members of some dates; ``kept`` are further columns beside member_id and as_of_date.
+
+    ``only`` leaves out all members but those of its column member_id.
 
     Errors: ArtefactError when a date has no features, or they are not those the encoder was fitted on.
     """
     read = {name: run.tables.version(name) for name in encoder.tables}
     features, *sequences = (run.tables.read(name, version) for name, version in read.items())
     members = features.where(F.col("as_of_date").isin(list(dates)))
+    if only is not None:
+        members = members.join(F.broadcast(only), "member_id", "left_semi")
     found = {row["as_of_date"]: row["count"] for row in members.groupBy("as_of_date").count().collect()}
     missing = [str(day) for day in dates if day not in found]
     if missing:

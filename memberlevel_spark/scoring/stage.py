@@ -5,8 +5,15 @@ from pyspark.sql import functions as F
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.forecast_schemas import CURRENT_SCORES, MEMBER_SCORES
-from memberlevel_spark.registry.bundle import Bundle, load_bundle, read_alias
-from memberlevel_spark.registry.stage import CHAMPION, registry_dir
+from memberlevel_spark.registry.bundle import (
+    CHAMPION,
+    Bundle,
+    load_bundle,
+    read_alias,
+    registry_dir,
+    require_programme,
+)
+from memberlevel_spark.registry.canary import check_canaries
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.scoring.apply import apply_model
 from memberlevel_spark.scoring.ledger import build_scores
@@ -16,18 +23,15 @@ from memberlevel_spark.scoring.predictor import PackedModel
 
 def load_champion(run: Run) -> Bundle:
     """The verified champion. Errors: ArtefactError when there is none, or it belongs to another level programme."""
-    version = read_alias(registry_dir(run), CHAMPION)
+    registry = registry_dir(run.shop_dir)
+    version = read_alias(registry, CHAMPION)
     if version is None:
         raise ArtefactError(
-            f"there is no champion to score with: {registry_dir(run)}. Train, evaluate and register a model that passes"
+            f"there is no champion to score with: {registry}. Train, evaluate and register a model that passes"
             " the gate."
         )
-    bundle = load_bundle(registry_dir(run), version)
-    if bundle.files["levels.json"] != run.config.levels.model_dump_json().encode():
-        raise ArtefactError(
-            f"the champion was trained for another level programme: {version}. Train and register a model for the"
-            " present `levels`, or score with the configuration it was trained on."
-        )
+    bundle = load_bundle(registry, version)
+    require_programme(bundle, run.config.levels)
     return bundle
 
 
@@ -37,6 +41,7 @@ def run_score(run: Run) -> StageResult:
     ``current_scores`` are then the champion's rows of the latest date in the ledger, for those who ask for no history.
     """
     bundle = load_champion(run)
+    check_canaries(bundle.version, bundle.files)
     dates = run.as_of_dates or run.config.timeline.score
     encoder = Encoder.from_json(bundle.text("encoder.json"))
     encoded = encode_members(run, encoder, dates, kept=("level_now",))

@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
+import torch
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import nn
 
@@ -95,6 +98,16 @@ def load_network(run_dir: Path) -> nn.Module:
         reason = " ".join(str(error).split())[:200]
         raise ArtefactError(f"{run_dir / WEIGHTS} does not fit {SPEC}: {reason}. Train again.") from error
     return network.eval()
+
+
+def level_probabilities(run_dir: Path, features_NF: NDArray[np.float32]) -> NDArray[np.float64]:
+    """P(level = k) [N, K] of a run's network as its evaluation computes them: all rows at once, nothing calibrated.
+
+    Errors: those of ``load_network``.
+    """
+    with torch.inference_mode():
+        log_p_NK: torch.Tensor = load_network(run_dir)(torch.from_numpy(features_NF)).log_p_level_BK
+    return log_p_NK.double().exp().numpy()
 
 
 def _write(path: Path, content: bytes) -> None:

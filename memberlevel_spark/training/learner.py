@@ -108,12 +108,15 @@ class Learner:
         learned_B = self._objective.learned_B(answer, batch)
         weight_B = self._weight_B(batch)
         loss = (learned_B * weight_B).sum()
-        if math.isfinite(loss.item()):
-            with torch.no_grad():
-                return loss, (self._objective.shown(answer, batch).loss_B * weight_B).sum().item()
+        with torch.no_grad():
+            shown = (self._objective.shown(answer, batch).loss_B * weight_B).sum()
+        # Both at once: a GPU's answer is waited for here, and nowhere else in a step.
+        loss_sum, shown_sum = torch.stack([loss.detach(), shown]).tolist()
+        if math.isfinite(loss_sum):
+            return loss, shown_sum
         keys = first_five(batch.row_key_B[~torch.isfinite(learned_B) & (batch.weight_B > 0)].tolist())
         raise DataQualityError(
-            f"training loss is not a finite number: {loss.item()} at step {self.step} on rank {self._ranks.rank}, row"
+            f"training loss is not a finite number: {loss_sum} at step {self.step} on rank {self._ranks.rank}, row"
             f" keys {keys}. Check these rows' features; if they are sound, lower training.learning_rate."
         )
 
@@ -139,7 +142,8 @@ class Learner:
     def score(self, batch: Batch) -> tuple[float, float]:
         """Return the summed loss that is shown and the number of right rows of this rank, with the kept weights."""
         shown = self._objective.shown(self.kept.eval()(batch.features_BF), batch)
-        return (shown.loss_B * batch.weight_B).sum().item(), (shown.right_B * batch.weight_B).sum().item()
+        loss_sum, right = torch.stack([(of_B * batch.weight_B).sum() for of_B in shown]).tolist()
+        return loss_sum, right
 
     def state(self) -> dict[str, Tensor]:
         """Everything a later process needs to go on to the bit, as named tensors on the CPU."""

@@ -3,11 +3,13 @@
 Legend: a rank is one process, numbered from 0; world size is their number.
 """
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,6 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 import memberlevel_spark.models.reproducible  # noqa: F401  (the same bytes from every way to launch)
 from memberlevel_spark.errors import ConfigError
 from memberlevel_spark.training.job import TrainingJob
+
+# The older name is all that torch before 2.12 knows, and deprecated since.
+_OPTIONS_OF_DDP = inspect.signature(DistributedDataParallel).parameters
+_SYNC_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _OPTIONS_OF_DDP else "broadcast_buffers"
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,8 @@ class Ranks:
             return network
         on_gpu = [self.device.index] if self.device.type == "cuda" else None
         # No network keeps statistics in buffers; gradients need no second copy.
-        return DistributedDataParallel(
-            network, device_ids=on_gpu, forward_sync_buffers=False, gradient_as_bucket_view=True
-        )
+        unsynchronised: dict[str, Any] = {_SYNC_BUFFERS: False}
+        return DistributedDataParallel(network, device_ids=on_gpu, gradient_as_bucket_view=True, **unsynchronised)
 
     def total(self, *sums: float) -> list[float]:
         """Add each number up over the ranks, in float64; every rank gets the same result."""

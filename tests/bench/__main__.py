@@ -73,12 +73,12 @@ def main() -> int:
     for name, measure in PARTS.items():
         if not named or name in named:
             with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-                figures |= {figure: Figure(*values) for figure, values in measure(Path(scratch)).items()}
+                measured = {figure: Figure(*values) for figure, values in measure(Path(scratch)).items()}
+            for figure, told in measured.items():
+                print(f"{figure:<28} {told.value:10.2f} {told.unit:<12} against {told.against}", flush=True)
+            figures |= measured
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps({name: asdict(figure) for name, figure in figures.items()}, indent=1), encoding="utf-8")
-    width = max(map(len, figures))
-    for name, figure in figures.items():
-        print(f"{name:<{width}}  {figure.value:8.2f} {figure.unit:<12} against {figure.against}")
     print(f"written to {OUT}")
     return 0
 

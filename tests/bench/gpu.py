@@ -1,10 +1,11 @@
-"""`make gpu-smoke`: the same training on one GPU, in float32 and bfloat16, with and without torch.compile."""
+"""`make gpu-smoke`: the same training on one GPU: two precisions, with and without torch.compile, larger batches."""
 
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +13,12 @@ import torch
 from memberlevel_spark.training.launch import run_training
 from tests.bench.training import ROWS, _Epochs, _job, _with
 
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "float32": {},
     "bfloat16": {"precision": "bfloat16"},
     "bfloat16, compiled": {"precision": "bfloat16", "compile": True},
+    "batches of 8,192": {"batch_rows": 8192},
+    "of 8,192, bfloat16": {"batch_rows": 8192, "precision": "bfloat16"},
 }
 
 

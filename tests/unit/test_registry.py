@@ -1,4 +1,4 @@
-"""Bundles, aliases and the gate."""
+"""Bundles and aliases."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,6 @@ import pytest
 
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.registry.bundle import load_bundle, previous_of, publish, read_alias, write_alias
-from memberlevel_spark.registry.gate import decide
 
 FILES = {
     "model.safetensors": b"w",
@@ -17,8 +16,6 @@ FILES = {
     "levels.json": b"{}",
     "lineage.json": b"1",
 }
-GOOD = {"accuracy": 0.9, "macro_f1": 0.8, "log_loss": 0.3}
-PERSISTENCE = {"accuracy": 0.8, "macro_f1": 0.7, "log_loss": 0.6}
 
 
 def test_a_bundle_comes_back_whole_and_the_same_model_is_one_bundle(tmp_path: Path):
@@ -78,22 +75,3 @@ def test_an_alias_remembers_where_it_pointed_before(tmp_path: Path):
     for version, before in (("m1", None), ("m1", None), ("m2", "m1"), ("m2", "m1"), ("m1", "m2")):
         write_alias(tmp_path, "champion", version, {})
         assert (read_alias(tmp_path, "champion"), previous_of(tmp_path, "champion")) == (version, before)
-
-
-def test_a_model_that_beats_persistence_passes_with_its_numbers():
-    decision = decide(GOOD, PERSISTENCE, num_members=10_000)
-    assert decision.passed
-    assert decision.reasons[0] == "log_loss 0.3000 against persistence 0.6000: passed"
-    assert decision.reasons[1] == "accuracy 0.9000 against persistence 0.8000 (may lag 0.0080): passed"
-
-
-@pytest.mark.parametrize("worse", [{"accuracy": 0.79}, {"macro_f1": 0.69}, {"log_loss": 0.6}, {"log_loss": None}])
-def test_one_metric_that_is_worse_or_not_defined_is_enough_to_fail(worse: dict[str, float | None]):
-    decision = decide({**GOOD, **worse}, PERSISTENCE, num_members=10_000)
-    assert not decision.passed and sum("failed" in reason for reason in decision.reasons) == 1
-
-
-def test_on_few_members_a_lag_that_chance_explains_passes():
-    behind = {**GOOD, "accuracy": 0.76}
-    assert decide(behind, PERSISTENCE, num_members=100).passed
-    assert not decide(behind, PERSISTENCE, num_members=1000).passed
