@@ -6,6 +6,9 @@ from pyspark.sql import types as T
 
 from memberlevel_spark.schemas import DATE, DOUBLE, INT, LONG, STRING, TableContract, optional, required
 
+# Delta cannot hold the fields of an array's elements to be there; they always are.
+NEXT_CATEGORIES = T.ArrayType(T.StructType([optional("category", STRING), optional("p", DOUBLE)]), containsNull=False)
+
 MEMBER_SCORES = TableContract(
     name="member_scores",
     key=("member_id", "as_of_date", "model_version"),
@@ -27,9 +30,11 @@ MEMBER_SCORES = TableContract(
             required("spend_cents_low", DOUBLE),
             required("spend_cents_median", DOUBLE),
             required("spend_cents_high", DOUBLE),
+            optional("next_categories", NEXT_CATEGORIES),
         ]
     ),
     prune_by=("as_of_date", "model_version"),
+    later=("next_categories",),
 )
 
 # The latest date's rows of the champion.
@@ -37,7 +42,6 @@ CURRENT_SCORES = replace(MEMBER_SCORES, name="current_scores")
 
 # The chances whose reasons are kept: of moving up, of moving down, and of an order.
 EXPLAINED = ("up", "down", "buy")
-# Delta cannot hold the fields of an array's elements to be there; they always are.
 REASONS = T.ArrayType(T.StructType([optional("topic", STRING), optional("effect", DOUBLE)]), containsNull=False)
 
 MEMBER_REASONS = TableContract(

@@ -1,7 +1,7 @@
 """The contract of every table: grain, key, columns. The writer refuses a frame that differs from it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import types as T
 
@@ -21,13 +21,17 @@ def optional(name: str, kind: T.DataType) -> T.StructField:
 
 @dataclass(frozen=True)
 class TableContract:
-    """One Delta table: rows are unique by ``key``; ``prune_by`` are the only columns with file statistics."""
+    """One Delta table: rows are unique by ``key``; ``prune_by`` are the only columns with file statistics.
+
+    ``later`` are its last columns, as far as tables made before may lack them: they are then added, null in older rows.
+    """
 
     name: str
     key: tuple[str, ...]
     schema: T.StructType
     prune_by: tuple[str, ...] = ()
     partition_by: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
 
 
 ATTRIBUTES = T.MapType(STRING, STRING, valueContainsNull=False)
@@ -294,6 +298,12 @@ EXAMPLES = TableContract(
     prune_by=("as_of_date",),
     partition_by=("split",),
 )
+
+
+def with_next_category(examples: TableContract) -> TableContract:
+    """The same table for a model that tells the next category: its number, in a list of one as the feed reads lists."""
+    column = required("next_category", T.ArrayType(INT, containsNull=False))
+    return replace(examples, schema=T.StructType([*examples.schema, column]))
 
 
 def bronze_contract(source: str, columns: Sequence[T.StructField]) -> TableContract:

@@ -134,20 +134,22 @@ class DeltaTables:
         """Replace the rows of the given slices, leaving every other row as it is.
 
         A slice maps a column to its values, dates, numbers or plain words: ``{"as_of_date": [...], "model_version":
-        [...]}`` is the rows where all of them match. ``Written.rows`` are the rows of the slices afterwards.
+        [...]}`` is the rows where all of them match. ``Written.rows`` are the rows of the slices afterwards. Columns
+        that the contract has ``later`` are added to a table without them.
         Errors: ArtefactError when the table exists with other columns.
         """
         self._check(contract, frame)
         if not self.exists(contract.name):
             self._create(contract)
-        elif self._schema(contract.name) != _plain(contract.schema):
+        elif not self._can_take(contract):
             names = {field.name for field in self._schema(contract.name)} ^ set(contract.schema.names)
             raise ArtefactError(
                 f"a table has other columns than this configuration makes: {contract.name} differs in"
                 f" {first_five(names) or 'types'}. Rebuild it by running the stage without --as-of."
             )
         condition = _condition(slices)
-        written = self._write(contract, frame, {"replaceWhere": condition})
+        options = {"replaceWhere": condition} | ({"mergeSchema": "true"} if contract.later else {})
+        written = self._write(contract, frame, options)
         # Delta's own count includes rows of other slices that shared a rewritten file.
         return Written(written.version, self.read(contract.name, written.version).where(condition).count())
 
@@ -232,6 +234,12 @@ class DeltaTables:
 
     def _schema(self, name: str) -> T.StructType:
         return _plain(self.spark.read.format("delta").load(self.path(name)).schema)
+
+    def _can_take(self, contract: TableContract) -> bool:
+        """Whether the table has the contract's columns, but for the last ones as far as they came later."""
+        fields, num_known = _plain(contract.schema).fields, len(self._schema(contract.name).fields)
+        new = {field.name for field in fields[num_known:]}
+        return self._schema(contract.name).fields == fields[:num_known] and new <= set(contract.later)
 
     def _create(self, contract: TableContract) -> None:
         """Create, or replace keeping the history: Delta itself then refuses a null in a required column."""

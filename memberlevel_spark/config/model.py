@@ -155,7 +155,7 @@ class ExamplesConfig(Model):
 
 class ModelConfig(Model):
     """The network: ``models/spec.py`` says what each name is and reads, ``models/pretraining.py`` what each task is;
-    and which of its heads are calibrated."""
+    how many categories the first order to come is told among; and which heads are calibrated."""
 
     name: ModelName
     reads: tuple[ModelInput, ...]
@@ -163,6 +163,7 @@ class ModelConfig(Model):
     hidden: tuple[int, ...]
     periodic: int = Field(ge=0, le=64)
     dropout: float = Field(ge=0, lt=1)
+    next_categories: int = Field(default=0, ge=0, le=200)
     pretraining: Pretraining | None
     frozen: bool
     calibration: tuple[CalibratedHead, ...]
@@ -205,6 +206,7 @@ class VariantConfig(Model):
     hidden: tuple[int, ...] | None = None
     periodic: int | None = Field(default=None, ge=0, le=64)
     dropout: float | None = Field(default=None, ge=0, lt=1)
+    next_categories: int | None = Field(default=None, ge=0, le=200)
     pretraining: Pretraining | None = None
     frozen: bool | None = None
 

@@ -25,10 +25,11 @@ CARRIED_OUT_BY = frozenset(
 
 
 class TaskWeights(Model):
-    """What the orders and the spend count in the loss, beside the level's 1."""
+    """What the orders, the spend and, where it is told, the next category count in the loss, beside the level's 1."""
 
     orders: float = Field(ge=0, allow_inf_nan=False)
     spend: float = Field(ge=0, allow_inf_nan=False)
+    category: float = Field(default=1.0, ge=0, allow_inf_nan=False)
 
 
 class DistillationConfig(Model):

@@ -5,7 +5,7 @@ In: the champion's bundle, the members of the test date and their features. Out:
 Shape legend: as in ``forecasts``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame
 
@@ -59,4 +59,5 @@ def incumbent(run: Run, test: DataFrame, own_version: str) -> Incumbent | None:
     asked = encoded.join(test.select("member_id", "row_key"), "member_id")
     applied = apply_model(asked, PackedModel.of(bundle.files), method=run.config.scoring.method, extra=("row_key",))
     rows = applied.drop("as_of_date").orderBy("row_key").toPandas()
-    return Incumbent(version, Forecast.of_rows_applied(rows))
+    # Its categories are those of its own training rows, not the model's.
+    return Incumbent(version, replace(Forecast.of_rows_applied(rows), p_category_NC=None))

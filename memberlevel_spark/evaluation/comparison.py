@@ -25,6 +25,9 @@ SHOWN = (
     "spend_mae",
     "spend_gini",
     "spend_decile_error",
+    "category_hit_1",
+    "category_hit_3",
+    "category_log_loss",
 )
 
 

@@ -49,7 +49,9 @@ def judged(shop: Shop, day: date, name: str, seed: int, forecast: Forecast) -> R
     """Every metric of one forecast of a test date, amounts in whole units of the currency; a line in the log."""
     rows = shop.rows[day]
     target_N, now_N = (rows.column(name).to_numpy() for name in ("target_level", "level_now"))
-    actuals = Actuals.of(target_N, now_N, feature_matrix(rows.column("outcomes").combine_chunks()), unit=shop.unit)
+    outcomes_N2 = feature_matrix(rows.column("outcomes").combine_chunks())
+    told = rows.column("next_category").combine_chunks().flatten().to_numpy() if shop.encoder.next_categories else None
+    actuals = Actuals.of(target_N, now_N, outcomes_N2, unit=shop.unit, category_N=told)
     result = Result(day, name, seed, judge(actuals, forecast.in_units(shop.unit)), forecast.p_level_NK)
     log.info("experiments: as of %s, %s, seed %d: %s", day, name, seed, _shown(result))
     return result

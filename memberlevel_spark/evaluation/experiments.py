@@ -25,6 +25,7 @@ from pyspark.sql import functions as F
 from memberlevel_spark.config import Config
 from memberlevel_spark.config.model import VariantConfig
 from memberlevel_spark.evaluation.backtest import Judged, Origin, paired_differences, rolling_origins
+from memberlevel_spark.evaluation.category_rivals import with_category_rivals
 from memberlevel_spark.evaluation.comparison import Result, comparison_page, learning_curve_part
 from memberlevel_spark.evaluation.experiment_shop import BACKTEST_EXAMPLES, MODEL, Shop, judged, trial_job
 from memberlevel_spark.evaluation.forecasts import Forecast
@@ -34,7 +35,7 @@ from memberlevel_spark.evaluation.rivals import rival_forecasts, rows_of, tree_f
 from memberlevel_spark.evaluation.run_rate import RunRate
 from memberlevel_spark.evaluation.stage import histories_forecast
 from memberlevel_spark.evaluation.trials import Trial, run_jobs, run_trials
-from memberlevel_spark.examples.build import build_examples, join_features, join_outcomes
+from memberlevel_spark.examples.build import build_examples, examples_contract, join_features, join_outcomes
 from memberlevel_spark.examples.encoder import input_tables
 from memberlevel_spark.examples.stage import event_inputs, fit_encoder, reads_events, run_labels
 from memberlevel_spark.features.stage import run_features
@@ -42,7 +43,7 @@ from memberlevel_spark.ingest.money import shop_digits
 from memberlevel_spark.models.calibrators import Calibrators
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.scoring.apply import feature_matrix
-from memberlevel_spark.scoring.predictor import PackedModel, predict
+from memberlevel_spark.scoring.predictor import NUMBERS, PackedModel, predict
 from memberlevel_spark.training.calibration import HEADS, fit_calibrators
 from memberlevel_spark.training.stage import pretraining_job, started_from
 
@@ -89,9 +90,10 @@ def _prepared(run: Run, origins: tuple[Origin, ...]) -> Shop:
     inputs = [run.tables.read(name) for name in input_tables(events)]
     labels = run.tables.read("member_labels").where(F.col("as_of_date").isin(dates))
     labelled = join_outcomes(join_features(*inputs), labels, split=F.col("as_of_date"))
-    encoder = fit_encoder(run, labelled.where(F.col("as_of_date").isin(list(origins[0].train))), events)
+    earliest = labelled.where(F.col("as_of_date").isin(list(origins[0].train)))
+    encoder = fit_encoder(run, earliest, events, next_categories=max(model.next_categories for model in compared))
     examples = build_examples(labelled, encoder, files_per_split=run.config.training.lanes)
-    commit = run.tables.replace(BACKTEST_EXAMPLES, examples)
+    commit = run.tables.replace(examples_contract(encoder, BACKTEST_EXAMPLES), examples)
     written = run.tables.read(BACKTEST_EXAMPLES.name, commit.version).orderBy("as_of_date", "row_key").toArrow()
     rows = {day: written.filter(pc.equal(written.column("as_of_date"), day)) for day in dates}
     paths = run.tables.live_files(BACKTEST_EXAMPLES.name, commit.version)
@@ -171,11 +173,13 @@ def _changed(config: Config, variant: VariantConfig) -> Config:
 def _calibrators(shop: Shop, day: date, forecast_NP: np.ndarray) -> Calibrators:
     rows = shop.rows[day]
     outcomes_N2 = feature_matrix(rows.column("outcomes").combine_chunks())
-    return fit_calibrators(forecast_NP, rows.column("target_level").to_numpy(), outcomes_N2=outcomes_N2, heads=HEADS)
+    calibrated_NP = forecast_NP[:, : shop.encoder.num_levels + len(NUMBERS)]
+    return fit_calibrators(calibrated_NP, rows.column("target_level").to_numpy(), outcomes_N2=outcomes_N2, heads=HEADS)
 
 
 def _rivals(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]:
-    config, results = run.config, []
+    config, results, told = run.config, [], shop.encoder.next_categories
+    examples = run.tables.read(BACKTEST_EXAMPLES.name, shop.version)
     run_rate = RunRate.of(config, shop.encoder)
     for origin in origins:
         train = rows_of(pa.concat_tables(shop.rows[day] for day in origin.train))
@@ -187,6 +191,11 @@ def _rivals(run: Run, shop: Shop, origins: tuple[Origin, ...]) -> list[Result]:
             # Only the trees draw lots; the others are the same with every seed.
             make = rival_forecasts if seed == config.experiments.seeds[0] else tree_forecast
             forecasts = make(train, test, run_rate, seed=seed)
+            if told and make is rival_forecasts:
+                learned = examples.where(F.col("as_of_date").isin(list(origin.train)))
+                forecasts, _ = with_category_rivals(
+                    run, forecasts, learned, test=origin.test, member_N=member_N, categories=told
+                )
             results += [judged(shop, origin.test, name, seed, forecast) for name, forecast in forecasts.items()]
     return results
 

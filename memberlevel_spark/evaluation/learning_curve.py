@@ -26,6 +26,7 @@ from memberlevel_spark.evaluation.outcome_plots import learning_curve_png
 from memberlevel_spark.evaluation.rivals import rows_of, tree_forecast
 from memberlevel_spark.evaluation.run_rate import RunRate
 from memberlevel_spark.evaluation.trials import Trial, run_trials
+from memberlevel_spark.examples.build import examples_contract
 from memberlevel_spark.run import Run
 from memberlevel_spark.schemas import EXAMPLES
 
@@ -66,7 +67,7 @@ def _samples(run: Run, shop: Shop, origin: Origin, shares: list[float]) -> Mappi
     examples = run.tables.read(BACKTEST_EXAMPLES.name, shop.version)
     trained = examples.where(F.col("as_of_date").isin(list(origin.train)))
     sampled = build_share_examples(trained, shares, files_per_split=run.config.training.lanes)
-    version = run.tables.replace(CURVE_EXAMPLES, sampled).version
+    version = run.tables.replace(examples_contract(shop.encoder, CURVE_EXAMPLES), sampled).version
     rows = run.tables.read(CURVE_EXAMPLES.name, version).orderBy("as_of_date", "row_key").toArrow()
     samples = {}
     for place, share in enumerate(shares, start=1):

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import ArtefactError, DataQualityError
+from memberlevel_spark.evaluation.category_rivals import with_category_rivals
 from memberlevel_spark.evaluation.champion import incumbent
 from memberlevel_spark.evaluation.evidence import evidence
 from memberlevel_spark.evaluation.forecasts import Actuals, Forecast
@@ -29,7 +30,7 @@ from memberlevel_spark.ingest.money import shop_digits
 from memberlevel_spark.registry.bundle import version_of
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.scoring.apply import apply_model
-from memberlevel_spark.scoring.predictor import PackedModel
+from memberlevel_spark.scoring.predictor import P_CATEGORY, PackedModel
 from memberlevel_spark.training.stage import learned_splits, run_dir, trained_examples_version, trained_files
 
 EVALUATION = "evaluation.json"
@@ -50,7 +51,9 @@ def run_evaluate(run: Run) -> StageResult:
     # Errors of money are read in whole units of the currency.
     unit = 10.0 ** shop_digits(config.money)
     target_N, now_N = (predicted[name].to_numpy() for name in ("target_level", "level_now"))
-    actuals = Actuals.of(target_N, now_N, np.stack(predicted["outcomes"].to_list()), unit=unit)
+    category_N = predicted["next_category"].to_numpy() if P_CATEGORY in predicted else None
+    outcomes_N2 = np.stack(predicted["outcomes"].to_list())
+    actuals = Actuals.of(target_N, now_N, outcomes_N2, unit=unit, category_N=category_N)
     rivals = _rivals(run, read, test, predicted["member_id"].to_numpy(str))
     present = incumbent(run, test, _own_version(run))
     said = {"model": Forecast.of_rows_applied(predicted), **rivals, **(present.said if present else {})}
@@ -118,22 +121,30 @@ def _own_version(run: Run) -> str:
 
 def _predicted(run: Run, test: DataFrame) -> pd.DataFrame:
     """The model's numbers beside what happened; in the order of row_key, so that sums do not depend on partitions."""
-    extra = ("target_level", "row_key", "outcomes")
-    applied = apply_model(test, PackedModel.of(trained_files(run)), method=run.config.scoring.method, extra=extra)
+    model = PackedModel.of(trained_files(run))
+    extra: tuple[str, ...] = ("target_level", "row_key", "outcomes")
+    if model.spec.next_categories:
+        test, extra = test.withColumn("next_category", F.col("next_category")[0]), (*extra, "next_category")
+    applied = apply_model(test, model, method=run.config.scoring.method, extra=extra)
     predicted = applied.drop("as_of_date").orderBy("row_key").toPandas()
     require_members(len(predicted), run.config.timeline.test)
     return predicted
 
 
-def _rivals(run: Run, read: Mapping[str, int], test: DataFrame, member_N: np.ndarray) -> dict[str, Forecast]:
-    """They learn from the dates that the model has learned from."""
+def _rivals(run: Run, read: dict[str, int], test: DataFrame, member_N: np.ndarray) -> dict[str, Forecast]:
+    """They learn from the dates that the model has learned from; ``read`` gets what is read for them alone."""
     config = run.config
     examples = run.tables.read("examples", read["examples"])
     train = examples.where(F.col("split").isin(list(learned_splits(run))))
-    encoder = Encoder.from_json(trained_files(run)["encoder.json"].decode("utf-8"))
+    files = trained_files(run)
+    encoder = Encoder.from_json(files["encoder.json"].decode("utf-8"))
     run_rate = RunRate.of(config, encoder)
     sample = _sample(train, train.count(), config.evaluation.boosted_tree_rows)
     rivals = rival_forecasts(_rows(sample), _rows(test), run_rate, seed=config.seed)
+    if PackedModel.of(files).spec.next_categories:
+        day, told = config.timeline.test, encoder.next_categories
+        rivals, more = with_category_rivals(run, rivals, train, test=day, member_N=member_N, categories=told)
+        read |= more
     member_days = run.tables.read("member_days", read["member_days"])
     return rivals | histories_forecast(member_days, config.timeline.test, member_N, run_rate)
 

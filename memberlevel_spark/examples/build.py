@@ -10,12 +10,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.examples.encoder import WEEKLY, Encoder, Input, Need
+from memberlevel_spark.examples.next_category import category_number
 from memberlevel_spark.features.breakdowns import Breakdown, OfEntries, published_features
 from memberlevel_spark.features.declare import scalar_features, to_level_features
 from memberlevel_spark.features.feature import Feature
 from memberlevel_spark.features.profiles import ProfileFeature
 from memberlevel_spark.levels.rules import LevelRules
-from memberlevel_spark.schemas import EXAMPLES
+from memberlevel_spark.schemas import EXAMPLES, TableContract, with_next_category
 from memberlevel_spark.timeline import Split
 
 KEY = ["member_id", "as_of_date"]
@@ -85,20 +86,27 @@ def join_features(features: DataFrame, *sequences: DataFrame) -> DataFrame:
 
 
 def join_labels(inputs: DataFrame, labels: DataFrame, split: Split) -> DataFrame:
-    """Add target_level, outcomes and the split of each as-of date; dates of no split are left out."""
+    """Add target_level, outcomes, first_category and the split of each as-of date; dates of no split are left out."""
     pairs = [item for day in split.dates for item in (F.lit(day), F.lit(split.name_of(day)))]
     return join_outcomes(inputs, labels, F.create_map(*pairs)[F.col("as_of_date")])
 
 
 def join_outcomes(inputs: DataFrame, labels: DataFrame, split: Column) -> DataFrame:
-    """Add target_level, outcomes and ``split``, as text; labels whose split is null are left out."""
+    """Add target_level, outcomes, first_category and ``split``, as text; labels whose split is null are left out."""
     outcomes = F.array(*[F.col(name).cast("float") for name in OUTCOMES]).alias("outcomes")
-    targets = labels.select(*KEY, "target_level", outcomes, split.cast("string").alias("split"))
+    targets = labels.select(*KEY, "target_level", outcomes, "first_category", split.cast("string").alias("split"))
     return inputs.join(targets.where(F.col("split").isNotNull()), KEY, "inner")
 
 
+def examples_contract(encoder: Encoder, examples: TableContract = EXAMPLES) -> TableContract:
+    """The contract of the examples that an encoder makes: with the next category where one is told."""
+    return with_next_category(examples) if encoder.next_categories else examples
+
+
 def build_examples(labelled: DataFrame, encoder: Encoder, *, files_per_split: int) -> DataFrame:
-    """Encode and lay out."""
+    """Encode and lay out; ``next_category`` is there only where one is told."""
+    told = encoder.next_categories
+    number = F.array(category_number(F.col("first_category"), told)).alias("next_category")
     encoded = labelled.select(
         *KEY,
         F.xxhash64(*KEY).alias("row_key"),
@@ -109,15 +117,16 @@ def build_examples(labelled: DataFrame, encoder: Encoder, *, files_per_split: in
         "outcomes",
         encoder.encode().alias("features"),
         "split",
+        *([number] if told else []),
     )
     return lay_out(encoded, files_per_split=files_per_split)
 
 
 def lay_out(encoded: DataFrame, *, files_per_split: int) -> DataFrame:
-    """Examples in the files that the feed reads: each a random part of the rows of its split.
+    """Examples in the files that the feed reads: each a random part of the rows of its split; the same columns.
 
     Rows go to files by a hash of their key, so that the layout is the same on any cluster.
     """
     shuffled = encoded.withColumn("file", F.pmod(F.xxhash64("row_key", F.lit(1)), F.lit(files_per_split)).cast("int"))
     laid_out = shuffled.repartitionById(files_per_split, F.col("file")).sortWithinPartitions("split", "row_key")
-    return laid_out.select(*EXAMPLES.schema.names)
+    return laid_out.select(*encoded.columns)

@@ -79,7 +79,10 @@ class Need:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Fitted encoder: ``means`` and ``deviations`` are of the signed log1p of each input over the training rows."""
+    """Fitted encoder: ``means`` and ``deviations`` are of the signed log1p of each input over the training rows.
+
+    ``next_categories`` are not read: they are what a model tells apart of the first order to come, most frequent first.
+    """
 
     inputs: tuple[Input, ...]
     num_levels: int
@@ -87,6 +90,7 @@ class Encoder:
     deviations: tuple[float, ...]
     needs: tuple[Need, ...] = ()
     events: EventInputs | None = None
+    next_categories: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -172,8 +176,8 @@ class Encoder:
         return np.sign(logs) * np.expm1(np.abs(logs))
 
     def to_json(self) -> str:
-        """The encoder as JSON; equal encoders give equal text."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """The encoder as JSON; equal encoders give equal text. What is told is in it only where it is told."""
+        return json.dumps({k: v for k, v in asdict(self).items() if v or k != "next_categories"}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Encoder":
@@ -184,7 +188,9 @@ class Encoder:
             needs = tuple(Need(**item) for item in values["needs"])
             read = values["events"]
             events = EventInputs(read["num_events"], tuple(read["sizes"]), read["meaning"]) if read else None
-            return cls(inputs, values["num_levels"], tuple(values["means"]), tuple(values["deviations"]), needs, events)
+            means, deviations = tuple(values["means"]), tuple(values["deviations"])
+            told = tuple(values.get("next_categories", ()))
+            return cls(inputs, values["num_levels"], means, deviations, needs, events, told)
         except (ValueError, KeyError, TypeError) as problem:
             raise ArtefactError(f"an encoder cannot be read: {problem!r}. Run the stage examples again.") from None
 

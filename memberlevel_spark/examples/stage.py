@@ -1,6 +1,7 @@
 """The stages labels and examples."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from pyspark.sql import DataFrame
@@ -8,10 +9,18 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.config.model import ModelConfig
 from memberlevel_spark.errors import ArtefactError, ConfigError
-from memberlevel_spark.examples.build import build_examples, join_features, join_labels, level_needs, model_inputs
+from memberlevel_spark.examples.build import (
+    build_examples,
+    examples_contract,
+    join_features,
+    join_labels,
+    level_needs,
+    model_inputs,
+)
 from memberlevel_spark.examples.encoder import Encoder, input_tables
 from memberlevel_spark.examples.event_inputs import NUM_HOURS, NUM_WEEKDAYS, EventInputs
 from memberlevel_spark.examples.labels import LabelWindows, build_labels, build_order_lines
+from memberlevel_spark.examples.next_category import build_next_categories
 from memberlevel_spark.features.sequence_stage import sequences_meaning
 from memberlevel_spark.features.stage import features_of, measures_of, published_meaning
 from memberlevel_spark.features.vocabulary import FIRST_ENTRY
@@ -20,7 +29,7 @@ from memberlevel_spark.ingest.canonical import EVENT_TYPES
 from memberlevel_spark.levels.stage import level_rules, read_levels
 from memberlevel_spark.models.spec import EVENTS, inputs_of
 from memberlevel_spark.run import RowCounts, Run, StageResult
-from memberlevel_spark.schemas import EXAMPLES, MEMBER_LABELS
+from memberlevel_spark.schemas import MEMBER_LABELS
 
 
 def run_labels(run: Run) -> StageResult:
@@ -53,15 +62,17 @@ def run_examples(run: Run) -> StageResult:
     read = {name: run.tables.version(name) for name in (*input_tables(events), "member_labels")}
     *tables, labels = (run.tables.read(name, version) for name, version in read.items())
     labelled = join_labels(join_features(*tables), labels, config.timeline.split)
-    encoder = fit_encoder(run, labelled.where(F.col("split") == "train"), events)
+    training_rows, told = labelled.where(F.col("split") == "train"), config.model.next_categories
+    encoder = fit_encoder(run, training_rows, events, next_categories=told)
     examples = build_examples(labelled, encoder, files_per_split=config.examples.files_per_split)
-    commit = run.tables.replace(EXAMPLES, examples, rows_per_file=config.examples.rows_per_file)
+    commit = run.tables.replace(examples_contract(encoder), examples, rows_per_file=config.examples.rows_per_file)
     path = encoder_path(run)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"examples_version": commit.version, "encoder": encoder.to_json()}), encoding="utf-8")
     in_split = labels.where(F.col("as_of_date").isin(list(config.timeline.split.dates))).count()
     of_events = f", {events.num_events} events" if events else ""
-    note = f"{len(encoder.names)} features{of_events}, train/validation/test by date"
+    of_categories = f", {len(encoder.next_categories)} next categories" if encoder.next_categories else ""
+    note = f"{len(encoder.names)} features{of_events}{of_categories}, train/validation/test by date"
     return StageResult(RowCounts(in_split, commit.rows), read, {"examples": commit.version}, note)
 
 
@@ -84,15 +95,30 @@ def event_inputs(run: Run) -> EventInputs:
     return EventInputs(features.sequence_events, sizes, meaning)
 
 
-def fit_encoder(run: Run, training_rows: DataFrame, events: EventInputs | None) -> Encoder:
-    """The encoder of the shop's features, fitted on these rows. Errors: ArtefactError when there are none."""
+def fit_encoder(run: Run, training_rows: DataFrame, events: EventInputs | None, *, next_categories: int) -> Encoder:
+    """The encoder of the shop's features, fitted on these rows, with the most frequent of their next categories.
+
+    Errors: ArtefactError when there are no rows; ConfigError when next categories are asked for and no row has one.
+    """
     weeks, profile, rules = run.config.features.sequence_weeks, profile_of(run), level_rules(run)
     inputs = model_inputs(
         features_of(run), rules, measures_of(run), weeks, profile=profile, breakdowns=breakdowns_of(run)
     )
     encoder = Encoder.fit(training_rows, inputs, rules.num_levels, needs=level_needs(rules), events=events)
     encoder.require_meaning(published_meaning(run))
-    return encoder
+    return replace(encoder, next_categories=_next_categories(training_rows, next_categories))
+
+
+def _next_categories(training_rows: DataFrame, asked: int) -> tuple[str, ...]:
+    if not asked:
+        return ()
+    found = tuple(row["category"] for row in build_next_categories(training_rows, asked).collect())
+    if not found:
+        raise ConfigError(
+            f"the next category is to be forecast, and no order of the training dates has one: model.next_categories is"
+            f" {asked}. Map products with a category and run the stages from silver on, or set it to 0."
+        )
+    return found
 
 
 def load_encoder(run: Run, examples_version: int) -> Encoder:

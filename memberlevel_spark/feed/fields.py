@@ -17,6 +17,8 @@ from memberlevel_spark.errors import DataQualityError
 
 FEATURES, LEVEL_NOW, TARGET, OUTCOMES, ROW_KEY = "features", "level_now", "target_level", "outcomes", "row_key"
 AS_OF_DAY = "as_of_day"
+# Read as a list where the next category is learned.
+NEXT_CATEGORY = "next_category"
 # Number of orders and net spend in minor units, over the label's window.
 NUM_OUTCOMES = 2
 

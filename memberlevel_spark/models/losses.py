@@ -1,6 +1,6 @@
 """Losses of single rows: whoever adds up batches and ranks divides once, by the weight of all rows.
 
-Shape legend: B rows of a batch, K levels, T tasks (level, orders, spend).
+Shape legend: B rows of a batch, K levels, C categories, T tasks (level, orders, spend, next category).
 """
 
 from typing import Literal
@@ -57,6 +57,11 @@ def outcome_losses_B2(outlook: Outlook, outcomes_B2: Tensor) -> Tensor:
         )
     )
     return torch.stack([orders_loss_B, spend_loss_B], dim=1)
+
+
+def category_loss_B(log_p_category_BC: Tensor, category_B: Tensor) -> Tensor:
+    """Return −log P(category | an order) of each row, in nats; 0 where ``category_B`` is −1: no order, or unknown."""
+    return functional.nll_loss(log_p_category_BC, category_B.long(), ignore_index=-1, reduction="none")
 
 
 def weighed_B(losses_BT: Tensor, log_scale_T: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""The networks: encoded features in; out P(level = k), and the distributions of orders and of spend.
+"""The networks: encoded features in; out P(level = k), the distributions of orders and of spend, the next category.
 
 One body (``bodies.py``), and heads that agree with each other: whether a member orders at all is said once, and with it
 number and spend are 0; a level by rules follows from the spend, orders or points to come and what the member needs.
 
 Shape legend: B rows of a batch, F features, H numbers of the body, K levels (0 is the lowest), K1 levels above it, X
-metrics of the level programme.
+metrics of the level programme, C categories (the last is all others), T tasks.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,8 @@ class Outlook(NamedTuple):
     log_p_none_B: Tensor  # log P(no order)
     orders: Counts
     spend: Amounts  # in minor units
-    log_scale_T: Tensor  # how unsure each task of the loss is taken to be: level, orders, spend
+    log_scale_T: Tensor  # how unsure each task of the loss is taken to be: level, orders, spend, next category
+    log_p_category_BC: Tensor | None = None  # of the first order, given that there is one; None: it is not told
 
 
 class Network(nn.Module):
@@ -47,7 +48,8 @@ class Network(nn.Module):
         by_others = [metric for metric in spec.metrics if metric not in (SPEND, ORDERS)] if spec.by_rules else []
         self.earned = nn.ModuleDict({metric: EarnedHead(width) for metric in by_others})
         self.levels = _level_head(spec, width)
-        self.log_scale_T = nn.Parameter(torch.zeros(3))
+        self.categories = nn.Linear(width, spec.num_p_category) if spec.num_p_category else None
+        self.log_scale_T = nn.Parameter(torch.zeros(3 if self.categories is None else 4))
 
     def forward(self, features_BF: Tensor) -> Outlook:
         """Return the outlook of each row."""
@@ -62,7 +64,10 @@ class Network(nn.Module):
         log_p_some_B = functional.logsigmoid(some_B)
         orders, spend = self.orders(log_p_some_B, known_BH), self.spend(log_p_some_B, known_BH)
         levels_BK = self._levels(known_BH, needs_BN, {ORDERS: orders, SPEND: spend})
-        return Outlook(levels_BK, functional.logsigmoid(-some_B), orders, spend, self.log_scale_T)
+        outlook = Outlook(levels_BK, functional.logsigmoid(-some_B), orders, spend, self.log_scale_T)
+        if self.categories is None:
+            return outlook
+        return outlook._replace(log_p_category_BC=functional.log_softmax(self.categories(known_BH), dim=1))
 
     def _levels(self, known_BH: Tensor, needs_BN: Tensor, earned: Mapping[str, Counts | Amounts]) -> Tensor:
         if not self._spec.by_rules:

@@ -25,7 +25,7 @@ READS = {
 BODIES = tuple(READS)
 HEADS = ("rules", "gate", "softmax", "ordinal")
 # Keys that a file may lack.
-LATER = ("int8", "periodic")
+LATER = ("int8", "periodic", "next_categories")
 # Of every event: type, category, channel, product bucket, hour, weekday; amount, gap, age.
 NUM_EVENT_INDICES, NUM_EVENT_NUMBERS = 6, 3
 
@@ -50,6 +50,8 @@ class ModelSpec:
         reads: some of ``features``, ``weeks`` and ``events``; empty reads what ``READS`` says of the name.
         causal: whether what is made of an event depends on earlier ones only, as guessing the next one asks for.
         int8: whether the linear layers of the body hold 8-bit weights; such a network scores, it does not learn.
+        next_categories: categories with a name that the first order to come is told among; one more stands for all
+            others. 0: it is not told.
 
     Raises:
         ConfigError: an unknown name or an impossible number.
@@ -69,12 +71,13 @@ class ModelSpec:
     causal: bool = False
     int8: bool = False
     periodic: int = 0
+    next_categories: int = 0
 
     def __post_init__(self) -> None:
         _require_known("model", self.name, (*LINEAR, *BODIES))
         _require_known("level head", self.level_head, HEADS)
         sizes_fit = self.num_encoded >= 1 and self.num_levels >= 2 and all(width >= 1 for width in self.hidden)
-        if not (sizes_fit and 0 <= self.dropout < 1 and self.periodic >= 0):
+        if not (sizes_fit and 0 <= self.dropout < 1 and min(self.periodic, self.next_categories) >= 0):
             raise ConfigError(
                 f"impossible network: {self}. "
                 "Give at least 1 feature, 2 levels, widths of at least 1, dropout in [0, 1)."
@@ -124,6 +127,11 @@ class ModelSpec:
     def num_event_values(self) -> int:
         """Numbers at the end of the array that are of events."""
         return self.events[0] * (NUM_EVENT_INDICES + NUM_EVENT_NUMBERS) if self.events else 0
+
+    @property
+    def num_p_category(self) -> int:
+        """Probabilities of the next category: one for each with a name, one for all others; 0 where it is not told."""
+        return self.next_categories + 1 if self.next_categories else 0
 
     @property
     def num_weekly(self) -> int:

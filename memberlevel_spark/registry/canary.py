@@ -28,7 +28,8 @@ def canary_file(files: Mapping[str, bytes]) -> bytes:
     model = PackedModel.of(files)
     features_CF = _canaries(TypicalMembers.from_json(files[TYPICAL].decode("utf-8")), model.spec.num_features)
     forecast_CP = predict(model, features_CF)
-    return json.dumps({"features": features_CF.tolist(), "forecasts": forecast_CP.tolist()}).encode()
+    kept = {"features": features_CF.tolist(), "num_levels": model.spec.num_levels, "forecasts": forecast_CP.tolist()}
+    return json.dumps(kept).encode()
 
 
 def _canaries(typical: TypicalMembers, num_features: int) -> NDArray[np.float32]:
@@ -43,13 +44,14 @@ def _canaries(typical: TypicalMembers, num_features: int) -> NDArray[np.float32]
 
 def impossible_forecasts(canary: bytes) -> list[str]:
     """What is impossible in the forecasts of the canaries, in words; nothing where all is well."""
-    forecast_CP = np.array(json.loads(canary)["forecasts"])
+    kept = json.loads(canary)
+    forecast_CP, num_levels = np.array(kept["forecasts"]), kept["num_levels"]
     if not np.isfinite(forecast_CP).all():
         return [f"{(~np.isfinite(forecast_CP)).sum()} numbers are not finite"]
-    num_levels = forecast_CP.shape[1] - len(NUMBERS)
-    numbers = dict(zip(NUMBERS, forecast_CP[:, num_levels:].T, strict=True))
+    num_known = num_levels + len(NUMBERS)
+    numbers = dict(zip(NUMBERS, forecast_CP[:, num_levels:num_known].T, strict=True))
     p_CK = forecast_CP[:, :num_levels]
-    amounts_CX = forecast_CP[:, num_levels + 1 :]
+    amounts_CX = forecast_CP[:, num_levels + 1 : num_known]
     wrong = {
         "probabilities of levels do not sum to 1": np.abs(p_CK.sum(axis=1) - 1) > ABSOLUTE,
         "probabilities lie outside 0 to 1": ((p_CK < 0) | (p_CK > 1)).any(axis=1)

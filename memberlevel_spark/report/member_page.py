@@ -53,8 +53,15 @@ def _forecast(score: Row, programme: Programme) -> str:
             f"orders          {score['expected_orders']:.1f} expected",
             f"spend           {spend['expected_spend_cents']} expected; 8 of 10 such members between"
             f" {spend['spend_cents_low']} and {spend['spend_cents_high']}",
+            *_next_categories(score),
         ]
     )
+
+
+def _next_categories(score: Row) -> list[str]:
+    """What the first order will likely be of, where the model tells it."""
+    told = score.get("next_categories")
+    return ["first order of  " + "   ".join(f"{one['category']} {percent(one['p'])}" for one in told)] if told else []
 
 
 def _possible(score: Row, outcome: str, programme: Programme) -> bool:

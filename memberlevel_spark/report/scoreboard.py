@@ -94,6 +94,21 @@ METRIC_WORDS = {
         )
         for percentage in (1, 5, 10, 20)
     },
+    "category_hit_1": MetricWords(
+        "Next category named",
+        "share of buyers whose first order was of the category that is named first",
+        "higher",
+        is_share=True,
+    ),
+    "category_hit_3": MetricWords(
+        "Next category among three",
+        "share of buyers whose first order was of one of the three that are named first",
+        "higher",
+        is_share=True,
+    ),
+    "category_log_loss": MetricWords(
+        "Next category log-loss", "how surprising the category of buyers' first order was", "lower"
+    ),
     "spend_coverage_80": MetricWords(
         "Spend within bounds",
         "share of members whose spend lay between the 10 % and the 90 % forecast",

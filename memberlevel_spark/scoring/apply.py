@@ -1,7 +1,8 @@
 """Apply the predictor in Spark, by Arrow batches or as an iterator pandas UDF.
 
 In: rows with member_id, as_of_date, level_now and ``features`` (array<float>). Out: the same without ``features`` and
-with ``p_level`` (array<double>, one probability per level) and the predictor's ``NUMBERS`` (double).
+with ``p_level`` (array<double>, one probability per level), the predictor's ``NUMBERS`` (double) and, by a model that
+tells the next category, ``p_category`` (array<double>, given an order).
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import ArtefactError
-from memberlevel_spark.scoring.predictor import NUMBERS, PackedModel, predict
+from memberlevel_spark.scoring.predictor import NUMBERS, P_CATEGORY, PackedModel, predict
 
 KEPT = ("member_id", "as_of_date", "level_now")
 
@@ -29,9 +30,13 @@ def apply_model(encoded: DataFrame, model: PackedModel, *, method: str, extra: t
         fields = [f"{name} {encoded.schema[name].dataType.simpleString()}" for name in kept]
         schema = ", ".join([*fields, "forecast array<double>"])
         forecasts = encoded.select(*kept, "features").mapInArrow(_arrow_mapper(model), schema)
-    num_levels = F.size("forecast") - len(NUMBERS)
-    numbers = [F.element_at("forecast", place - len(NUMBERS)).alias(name) for place, name in enumerate(NUMBERS)]
-    return forecasts.select(*kept, F.slice("forecast", 1, num_levels).alias("p_level"), *numbers)
+    num_levels, num_categories = model.spec.num_levels, model.spec.num_p_category
+    columns = [F.slice("forecast", 1, num_levels).alias("p_level")]
+    columns += [F.element_at("forecast", num_levels + 1 + place).alias(name) for place, name in enumerate(NUMBERS)]
+    if num_categories:
+        first = num_levels + len(NUMBERS) + 1
+        columns.append(F.slice("forecast", first, num_categories).alias(P_CATEGORY))
+    return forecasts.select(*kept, *columns)
 
 
 def _arrow_mapper(model: PackedModel) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

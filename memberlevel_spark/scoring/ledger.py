@@ -1,18 +1,25 @@
 """Scores: coherent columns from forecasts.
 
-In: rows with level_now, ``p_level`` and the predictor's numbers. Out: ``member_scores``, one row per member, as-of date
-and model version.
+In: rows with level_now, ``p_level``, the predictor's numbers and, where the next category is told, ``p_category``. Out:
+``member_scores``, one row per member, as-of date and model version.
 """
+
+from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from memberlevel_spark.forecast_schemas import MEMBER_SCORES
-from memberlevel_spark.scoring.predictor import NUMBERS
+from memberlevel_spark.forecast_schemas import MEMBER_SCORES, NEXT_CATEGORIES
+from memberlevel_spark.scoring.predictor import NUMBERS, P_CATEGORY
+
+NUM_NEXT_CATEGORIES = 3
 
 
-def build_scores(predicted: DataFrame, model_version: str) -> DataFrame:
-    """p_up is the mass above the level held now, p_down the mass below; level_predicted is the likeliest level."""
+def build_scores(predicted: DataFrame, model_version: str, categories: Sequence[str] = ()) -> DataFrame:
+    """p_up is the mass above the level held now, p_down the mass below; level_predicted is the likeliest level.
+
+    ``categories`` are the names of ``p_category``; without them ``next_categories`` is null.
+    """
     p_level, level_now = F.col("p_level"), F.col("level_now")
     expected = F.aggregate(
         F.transform(p_level, lambda p, k: p * k), F.lit(0.0), lambda total, weighted: total + weighted
@@ -29,7 +36,22 @@ def build_scores(predicted: DataFrame, model_version: str) -> DataFrame:
         expected.alias("expected_level"),
         (1 - F.col("p_buy")).alias("p_churn"),
         *NUMBERS,
+        _next_categories(categories).alias("next_categories"),
     ).select(*MEMBER_SCORES.schema.names)
+
+
+def _next_categories(categories: Sequence[str]) -> Column:
+    """The likeliest ones, each with P(an order, and its first line of this category); of equal ones the one that is
+    more frequent in the shop comes first."""
+    if not categories:
+        return F.lit(None).cast(NEXT_CATEGORIES)
+    names = F.array(*map(F.lit, categories))
+    by_rank = F.array_sort(F.transform(P_CATEGORY, lambda p, place: F.struct((-p).alias("below"), place.alias("at"))))
+    best = F.slice(by_rank, 1, NUM_NEXT_CATEGORIES)
+    return F.transform(
+        best,
+        lambda one: F.struct(F.get(names, one["at"]).alias("category"), (-one["below"] * F.col("p_buy")).alias("p")),
+    )
 
 
 def _mass(p_level: Column, wanted) -> Column:  # type: ignore[no-untyped-def]

@@ -1,6 +1,6 @@
 """The predictor: forecasts from encoded features, the same function on the driver and in Spark workers.
 
-Shapes: N rows, F features, K levels, B rows of a block.
+Shapes: N rows, F features, K levels, C next categories (none where they are not told), B rows of a block.
 """
 
 import json
@@ -30,6 +30,8 @@ NUMBERS = (
     "spend_cents_median",
     "spend_cents_high",
 )
+# What follows them where a model tells the next category.
+P_CATEGORY = "p_category"
 QUANTILES = (0.1, 0.5, 0.9)
 # Rows per forward pass: larger blocks fall out of the processor's cache.
 BLOCK_ROWS = 1024
@@ -94,7 +96,8 @@ def load_event_encoder(model: PackedModel) -> "nn.Module":
 
 
 def predict(model: PackedModel, features_NF: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Forecasts [N, K + len(NUMBERS)] in double precision: P(level = k), which sum to 1, then ``NUMBERS``.
+    """Forecasts [N, K + len(NUMBERS) + C] in double precision: P(level = k), which sum to 1, then ``NUMBERS``, then
+    P(the first order's category | an order), which sum to 1.
 
     They agree with each other: ``p_buy`` is 1 − P(no order), and number and spend are 0 without an order. What
     calibrates ``p_buy`` goes into orders and spend too; what calibrates the expected spend leaves its quantiles.
@@ -174,7 +177,7 @@ def _full_block(given_NF: NDArray[np.float32], num_rows: int) -> NDArray[np.floa
 
 
 def _forecast(outlook: "Outlook", calibrators: Calibrators) -> "Tensor":
-    """The numbers of a block, [BLOCK_ROWS, K + len(NUMBERS)]."""
+    """The numbers of a block, [BLOCK_ROWS, K + len(NUMBERS) + C]."""
     import torch
 
     outlook = _with_p_buy(outlook, calibrators)
@@ -186,7 +189,10 @@ def _forecast(outlook: "Outlook", calibrators: Calibrators) -> "Tensor":
         *outlook.spend.quantiles(QUANTILES).unbind(dim=1),
     ]
     numbers_BX = torch.stack([number.double() for number in numbers], dim=1)
-    return torch.cat([_p_level(outlook, calibrators), numbers_BX], dim=1)
+    parts = [_p_level(outlook, calibrators), numbers_BX]
+    if outlook.log_p_category_BC is not None:
+        parts.append(torch.softmax(outlook.log_p_category_BC.double(), dim=1))
+    return torch.cat(parts, dim=1)
 
 
 def _p_level(outlook: "Outlook", calibrators: Calibrators) -> "Tensor":

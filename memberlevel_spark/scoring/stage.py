@@ -4,6 +4,7 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.examples.next_category import named
 from memberlevel_spark.forecast_schemas import CURRENT_SCORES, MEMBER_SCORES
 from memberlevel_spark.registry.bundle import (
     CHAMPION,
@@ -45,8 +46,10 @@ def run_score(run: Run) -> StageResult:
     dates = run.as_of_dates or run.config.timeline.score
     encoder = Encoder.from_json(bundle.text("encoder.json"))
     encoded = encode_members(run, encoder, dates, kept=("level_now",))
-    predicted = apply_model(encoded.rows, PackedModel.of(bundle.files), method=run.config.scoring.method)
-    scores = build_scores(predicted, bundle.version)
+    model = PackedModel.of(bundle.files)
+    predicted = apply_model(encoded.rows, model, method=run.config.scoring.method)
+    told = named(encoder.next_categories) if model.spec.next_categories else ()
+    scores = build_scores(predicted, bundle.version, told)
     slices = {"as_of_date": dates, "model_version": [bundle.version]}
     commit = run.tables.replace_slice(MEMBER_SCORES, scores, slices)
     own = run.tables.read(MEMBER_SCORES.name, commit.version).where(F.col("model_version") == bundle.version)

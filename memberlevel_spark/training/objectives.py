@@ -11,8 +11,16 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from memberlevel_spark.feed.fields import NEXT_CATEGORY
 from memberlevel_spark.feed.loader import Batch
-from memberlevel_spark.models.losses import LevelLoss, cross_entropy_B, level_loss_B, outcome_losses_B2, weighed_B
+from memberlevel_spark.models.losses import (
+    LevelLoss,
+    category_loss_B,
+    cross_entropy_B,
+    level_loss_B,
+    outcome_losses_B2,
+    weighed_B,
+)
 from memberlevel_spark.models.networks import Outlook, build_network
 from memberlevel_spark.models.pretraining import Guess, PretextNetwork
 from memberlevel_spark.training.job import TrainingJob
@@ -44,7 +52,8 @@ class Objective(Protocol):
 
 
 class Outcomes:
-    """Level, orders and spend; shown is the log-loss of the level, right the likeliest level."""
+    """Level, orders, spend and, where the network tells it, the next category; shown is the log-loss of the level,
+    right the likeliest level."""
 
     def __init__(self, job: TrainingJob, device: torch.device) -> None:
         # Before the seed, as building a network draws from it.
@@ -55,17 +64,21 @@ class Outcomes:
         self._level_loss: LevelLoss = "hinge" if job.model.name == "svm" else "likelihood"
 
     def learned_B(self, answer: tuple[Tensor, ...], batch: Batch) -> Tensor:
-        """Level, orders and spend, weighed."""
+        """All tasks, weighed."""
         assert isinstance(answer, Outlook)
         training, log_p_level_BK = self._training, answer.log_p_level_BK
         level_B = level_loss_B(log_p_level_BK, batch.target_B, kind=self._level_loss, focal_gamma=training.focal_gamma)
         if self._teacher is not None:
             level_B = self._teacher.mixed_in_B(level_B, log_p_level_BK, batch.features_BF)
-        losses_BT = torch.cat([level_B[:, None], outcome_losses_B2(answer, batch.outcomes_B2)], dim=1)
+        losses = [level_B[:, None], outcome_losses_B2(answer, batch.outcomes_B2)]
+        if answer.log_p_category_BC is not None:
+            losses.append(category_loss_B(answer.log_p_category_BC, batch.lists[NEXT_CATEGORY][:, 0])[:, None])
+        losses_BT = torch.cat(losses, dim=1)
         if training.task_weights is None:
             return weighed_B(losses_BT, answer.log_scale_T)
         # Of the learned weights nothing is left but a gradient of 0, which ranks wait for.
-        given_T = losses_BT.new_tensor([1.0, training.task_weights.orders, training.task_weights.spend])
+        weights = training.task_weights
+        given_T = losses_BT.new_tensor([1.0, weights.orders, weights.spend, weights.category])[: losses_BT.shape[1]]
         return (losses_BT * given_T).sum(dim=1) + 0.0 * answer.log_scale_T.sum()
 
     def shown(self, answer: tuple[Tensor, ...], batch: Batch) -> Shown:

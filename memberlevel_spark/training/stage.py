@@ -14,6 +14,7 @@ from memberlevel_spark.errors import ArtefactError, ConfigError
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.stage import load_encoder
 from memberlevel_spark.examples.typical import TYPICAL, TypicalMembers, build_sums
+from memberlevel_spark.feed.fields import NEXT_CATEGORY
 from memberlevel_spark.models.calibrators import CALIBRATORS, Calibrators
 from memberlevel_spark.models.spec import EVENTS, ModelSpec
 from memberlevel_spark.run import RowCounts, Run, StageResult
@@ -88,7 +89,11 @@ def _typical_members(run: Run, version: int, encoder: Encoder) -> TypicalMembers
 def training_job(
     config: Config, folder: Path, encoder: Encoder, *, train_files: tuple[str, ...], validation_files: tuple[str, ...]
 ) -> TrainingJob:
-    """The job every rank gets: explicit live files of a pinned version and all settings."""
+    """The job every rank gets: explicit live files of a pinned version and all settings.
+
+    Errors: ConfigError when the next category is asked for, and the examples do not tell it.
+    """
+    next_categories = _next_categories(config, encoder)
     return TrainingJob(
         run_dir=str(folder),
         train_files=train_files,
@@ -107,10 +112,23 @@ def training_job(
             events=(encoder.events.num_events, *encoder.events.sizes) if encoder.events else (),
             reads=config.model.reads,
             causal=config.model.pretraining == "next",
+            next_categories=next_categories,
         ),
         training=config.training,
         seed=config.seed,
+        lists={NEXT_CATEGORY: ("int32", 1)} if next_categories else {},
     )
+
+
+def _next_categories(config: Config, encoder: Encoder) -> int:
+    """How many are told: as many as the examples know, which may be fewer than asked for."""
+    asked, known = config.model.next_categories, len(encoder.next_categories)
+    if asked and not 0 < known <= asked:
+        raise ConfigError(
+            f"the examples were made for other next categories: they know {known}, model.next_categories is {asked}."
+            " Run the stage examples again."
+        )
+    return known if asked else 0
 
 
 def started_from(job: TrainingJob, config: Config, folder: Path) -> TrainingJob:

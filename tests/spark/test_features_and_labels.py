@@ -269,6 +269,7 @@ def test_examples_are_split_by_date_and_laid_out_the_same_for_any_partitioning(s
         F.lit(2).alias("target_level"),
         F.lit(3).alias("num_orders"),
         F.lit(-450).alias("spend_cents"),
+        F.lit("wine").alias("first_category"),
     )
     encoder = Encoder(INPUTS, 3, (0.0, 0.0), (1.0, 1.0))
 

@@ -105,6 +105,23 @@ def test_new_columns_need_a_rebuild_of_the_whole_table(tables: DeltaTables):
     assert content(tables) == [("a", MONDAY, 1, 2)]
 
 
+def test_a_column_that_came_later_is_added_and_null_in_older_rows(tables: DeltaTables):
+    tables.replace(CONTRACT, frame(tables, ("a", MONDAY, 1), ("a", TUESDAY, 2)))
+    list_of = T.ArrayType(T.StructType([optional("name", STRING)]), containsNull=False)
+    columns = T.StructType([*CONTRACT.schema.fields, optional("m", list_of)])
+    wider = TableContract("things", CONTRACT.key, columns, ("as_of_date",), later=("m",))
+    rows = frame(tables, ("b", TUESDAY, 3, [("x",)]), schema=columns)
+    for _ in range(2):
+        assert tables.replace_slice(wider, rows, {"as_of_date": [TUESDAY]}).rows == 1
+        assert content(tables) == [("a", MONDAY, 1, None), ("b", TUESDAY, 3, [("x",)])]
+    assert tables.fits(wider)
+    with pytest.raises(ArtefactError, match=r"other columns than this configuration makes: things differs in m"):
+        tables.replace_slice(CONTRACT, frame(tables, ("a", MONDAY, 1)), {"as_of_date": [MONDAY]})
+    other = TableContract("things", CONTRACT.key, T.StructType([*columns, optional("k", INT)]), later=("m",))
+    with pytest.raises(ArtefactError, match=r"things differs in k"):
+        tables.replace_slice(other, frame(tables, schema=other.schema), {"as_of_date": [MONDAY]})
+
+
 def test_live_files_are_those_of_one_version_and_folder_only(tables: DeltaTables):
     contract = TableContract("things", CONTRACT.key, CONTRACT.schema, ("as_of_date",), partition_by=("member_id",))
     first = tables.replace(contract, frame(tables, ("a", MONDAY, 1), ("b", MONDAY, 1)))

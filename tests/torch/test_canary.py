@@ -55,10 +55,10 @@ def test_the_same_model_is_known_again_and_another_is_not() -> None:
 def test_what_is_impossible_is_told(place: int, value: float, problem: str) -> None:
     forecasts = [[0.2, 0.3, 0.5, 0.5, 1.0, 5.0, 0.0, 4.0, 9.0] for _ in range(2)]
     forecasts[1][place] = value
-    assert impossible_forecasts(json.dumps({"forecasts": forecasts}).encode()) == [problem]
+    assert impossible_forecasts(json.dumps({"num_levels": 3, "forecasts": forecasts}).encode()) == [problem]
 
 
 def test_negative_probabilities_of_levels_are_told() -> None:
     forecasts = [[-0.2, 0.7, 0.5, 0.5, 1.0, 5.0, 0.0, 4.0, 9.0]]
-    told = impossible_forecasts(json.dumps({"forecasts": forecasts}).encode())
+    told = impossible_forecasts(json.dumps({"num_levels": 3, "forecasts": forecasts}).encode())
     assert told == ["probabilities lie outside 0 to 1 of 1 canaries"]

@@ -69,6 +69,14 @@ def test_the_page_tells_the_forecast_the_reasons_and_what_would_tip_the_member()
     assert page.count("Why the chance") == 3 and "\u00a0" not in page
 
 
+def test_the_page_tells_what_the_first_order_will_be_of_where_the_model_does():
+    told = [{"category": "wine", "p": 0.375}, {"category": "(other)", "p": 0.1}]
+    page = member_page({**SCORE, "next_categories": told}, REASONS, [], PROGRAMME)
+    line = "first order of  wine 37.5 %   (other) 10.0 %"
+    assert page.splitlines()[8] == line
+    assert page.replace(f"{line}\n", "") == member_page({**SCORE, "next_categories": None}, REASONS, [], PROGRAMME)
+
+
 def test_a_member_at_the_top_is_not_told_why_they_do_not_rise():
     page = member_page({**SCORE, "level_now": 2}, {**REASONS, "level_now": 2}, [], PROGRAMME)
     assert "move up" not in page and "Why the chance to move down" in page
