@@ -13,6 +13,7 @@ Metrics = Mapping[str, Mapping[str, float | None]]
 FORECASTER_WORDS = {
     "model": "Model",
     "boosted_tree": "Boosted tree",
+    "spark_trees": "Boosted trees on Spark",
     "logistic": "Logistic regression",
     "run_rate": "Goes on as before",
     "bg_nbd": "BG/NBD",
