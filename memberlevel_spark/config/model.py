@@ -181,9 +181,14 @@ class LeakageConfig(Model):
 
 class EvaluationConfig(Model):
     """Training rows the boosted-tree baseline is fitted on, on the driver; more are sampled down to about as many.
-    Members below which a slice is judged together with other small ones, and draws for what chance explains."""
+    When Spark fits trees on all of them, how many for each threshold, and how deep. Members below which a slice is
+    judged together with other small ones, and draws for what chance explains."""
 
     boosted_tree_rows: int = Field(ge=100)
+    spark_trees: Literal["never", "beyond_driver", "always"]
+    # Every tree adds to the plan of the next one, and Spark's trees end at depth 30.
+    spark_trees_rounds: int = Field(ge=1, le=200)
+    spark_trees_depth: int = Field(ge=1, le=30)
     min_slice_members: int = Field(ge=1)
     num_resamples: int = Field(ge=0)
 

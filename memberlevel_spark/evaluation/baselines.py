@@ -1,9 +1,10 @@
 """The level forecasts a model must beat: training shares, "everybody stays", "everybody goes on as before", and a
 logistic regression and a boosted tree on the same features.
 
-In: training counts, current levels or encoded features. Out: level probabilities float64 [n, K], rows summing to 1.
+In: training counts, current levels, probabilities of thresholds or encoded features. Out: level probabilities float64
+[n, K], rows summing to 1.
 
-Shape legend: N training rows, M rows to forecast, F features, K levels.
+Shape legend: N training rows, M rows to forecast, F features, K levels, K1 levels above the lowest.
 """
 
 import warnings
@@ -86,6 +87,19 @@ def run_rate_levels(needs_NXK1: ArrayLike, run_rate_NX: ArrayLike, *, every_metr
     reached_NK1 = reached_NXK1.all(axis=1) if every_metric else reached_NXK1.any(axis=1)
     levels_N: IntArray = np.logical_and.accumulate(reached_NK1, axis=1).sum(axis=1)
     return levels_N
+
+
+def threshold_probabilities(p_reached_NK1: ArrayLike) -> FloatArray:
+    """Turn P(level ≥ k) for each k above the lowest, column by column, into level probabilities; float64 [N, K].
+
+    Models of single thresholds may contradict each other: a level is reached at most as surely as the one below it.
+    What that leaves without probability gets about 1e-6.
+    """
+    reached_NK1 = np.minimum.accumulate(np.asarray(p_reached_NK1, dtype=np.float64), axis=1)
+    at_least_NK = np.pad(reached_NK1, ((0, 0), (1, 0)), constant_values=1.0)
+    above_NK = np.pad(reached_NK1, ((0, 0), (0, 1)))
+    p_NK: FloatArray = at_least_NK - above_NK + SMALLEST_PROBABILITY
+    return p_NK / p_NK.sum(axis=1, keepdims=True)
 
 
 def logistic_probabilities(train_x: ArrayLike, train_y: ArrayLike, x: ArrayLike, *, num_levels: int) -> FloatArray:

@@ -21,6 +21,8 @@ from memberlevel_spark.evaluation.inputs import IntArray
 from memberlevel_spark.evaluation.run_rate import RunRate
 from memberlevel_spark.scoring.apply import feature_matrix
 
+TREE = "boosted_tree"
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -43,7 +45,7 @@ def tree_forecast(train: Rows, test: Rows, run_rate: RunRate, *, seed: int) -> d
     # The events at the end are a sequence, whose numbers mean nothing one by one.
     train_x, test_x = (rows.features_NE[:, : len(encoder.names)] for rows in (train, test))
     p_level_NK = boosted_tree_probabilities(train_x, train.target_N, test_x, num_levels=encoder.num_levels, seed=seed)
-    return {"boosted_tree": Forecast(p_level_NK)}
+    return {TREE: Forecast(p_level_NK)}
 
 
 def rival_forecasts(train: Rows, test: Rows, run_rate: RunRate, *, seed: int) -> dict[str, Forecast]:

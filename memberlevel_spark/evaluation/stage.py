@@ -12,6 +12,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from memberlevel_spark.config import Config
 from memberlevel_spark.errors import ArtefactError, DataQualityError
 from memberlevel_spark.evaluation.category_rivals import with_category_rivals
 from memberlevel_spark.evaluation.champion import incumbent
@@ -20,10 +21,11 @@ from memberlevel_spark.evaluation.forecasts import Actuals, Forecast
 from memberlevel_spark.evaluation.order_histories import build_order_histories, history_forecast
 from memberlevel_spark.evaluation.reach import Reach, reachable_gain
 from memberlevel_spark.evaluation.record import evaluation_record
-from memberlevel_spark.evaluation.rivals import Rows, rival_forecasts, rows_of
+from memberlevel_spark.evaluation.rivals import TREE, Rows, rival_forecasts, rows_of
 from memberlevel_spark.evaluation.run_rate import RunRate
 from memberlevel_spark.evaluation.slice_dimensions import build_slice_columns, dimensions_of
 from memberlevel_spark.evaluation.slices import Dimension
+from memberlevel_spark.evaluation.spark_trees import SparkTrees, spark_trees_probabilities
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.features.vocabulary_stage import profile_of
 from memberlevel_spark.ingest.money import shop_digits
@@ -139,14 +141,32 @@ def _rivals(run: Run, read: dict[str, int], test: DataFrame, member_N: np.ndarra
     files = trained_files(run)
     encoder = Encoder.from_json(files["encoder.json"].decode("utf-8"))
     run_rate = RunRate.of(config, encoder)
-    sample = _sample(train, train.count(), config.evaluation.boosted_tree_rows)
+    num_rows = train.count()
+    sample = _sample(train, num_rows, config.evaluation.boosted_tree_rows)
     rivals = rival_forecasts(_rows(sample), _rows(test), run_rate, seed=config.seed)
     if PackedModel.of(files).spec.next_categories:
         day, told = config.timeline.test, encoder.next_categories
         rivals, more = with_category_rivals(run, rivals, train, test=day, member_N=member_N, categories=told)
         read |= more
+    on_spark = _spark_trees(config, encoder, train, test, num_rows=num_rows)
     member_days = run.tables.read("member_days", read["member_days"])
-    return rivals | histories_forecast(member_days, config.timeline.test, member_N, run_rate)
+    histories = histories_forecast(member_days, config.timeline.test, member_N, run_rate)
+    # The two kinds of trees stand side by side.
+    return {TREE: rivals[TREE]} | on_spark | rivals | histories
+
+
+def _spark_trees(
+    config: Config, encoder: Encoder, train: DataFrame, test: DataFrame, *, num_rows: int
+) -> dict[str, Forecast]:
+    """The trees that learn from all training rows, where they are asked for; from the inputs of the boosted tree."""
+    settings = config.evaluation
+    is_beyond_driver = settings.spark_trees == "beyond_driver" and num_rows > settings.boosted_tree_rows
+    if not (settings.spark_trees == "always" or is_beyond_driver):
+        return {}
+    trees = SparkTrees(settings.spark_trees_rounds, settings.spark_trees_depth, config.seed)
+    num_inputs = len(encoder.names)
+    p_level_NK = spark_trees_probabilities(train, test, trees, num_inputs=num_inputs, num_levels=encoder.num_levels)
+    return {"spark_trees": Forecast(p_level_NK)}
 
 
 def _dimensions(run: Run, read: Mapping[str, int], test: DataFrame) -> tuple[Dimension, ...]:

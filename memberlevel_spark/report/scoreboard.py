@@ -14,6 +14,7 @@ FORECASTER_WORDS = {
     "model": "Model",
     "champion": "Present champion",
     "boosted_tree": "Boosted tree",
+    "spark_trees": "Boosted trees on Spark",
     "logistic": "Logistic regression",
     "run_rate": "Goes on as before",
     "bg_nbd": "BG/NBD",

@@ -10,6 +10,7 @@ from memberlevel_spark.evaluation.baselines import (
     boosted_tree_probabilities,
     majority_probabilities,
     persistence_probabilities,
+    threshold_probabilities,
 )
 from memberlevel_spark.evaluation.metrics import level_metrics
 
@@ -36,6 +37,14 @@ def test_persistence_always_predicts_the_current_level(stay_share: float) -> Non
     p_level = persistence_probabilities(now, stay_share, 4)
     assert p_level.argmax(axis=1).tolist() == now
     assert p_level.sum(axis=1) == pytest.approx(np.ones(4))
+
+
+def test_thresholds_give_their_differences_and_none_is_likelier_than_the_one_below() -> None:
+    p_level = threshold_probabilities([[0.9, 0.5, 0.1], [0.3, 0.6, 0.2], [1.0, 1.0, 0.0]])
+    expected = [[0.1, 0.4, 0.4, 0.1], [0.7, 0.0, 0.1, 0.2], [0.0, 0.0, 1.0, 0.0]]
+    assert p_level == pytest.approx(np.array(expected), abs=3e-6)
+    assert p_level.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-12)
+    assert p_level[1, 1] == pytest.approx(1e-6, rel=1e-3)
 
 
 def test_boosted_tree_learns_what_the_shares_cannot_know() -> None:
