@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from memberlevel_spark.config.model import EvaluationConfig
 from memberlevel_spark.evaluation.backtest import Judged, accuracy_of, log_loss_of, paired_differences
 from memberlevel_spark.evaluation.calibration import classwise_ece
 from memberlevel_spark.evaluation.forecasts import Actuals
@@ -25,15 +24,15 @@ def evidence(
     actuals: Actuals,
     member_N: np.ndarray,
     p_level: Mapping[str, FloatArray],
-    settings: EvaluationConfig,
     *,
+    num_resamples: int,
     seed: int,
 ) -> dict[str, Any]:
     """``comparisons`` of the model with every other forecaster of levels, and its ``ece_by_chance``."""
     given = (member_N, actuals.level_now_N, actuals.target_N)
     return {
-        "comparisons": comparisons(*given, p_level, num_resamples=settings.num_resamples, seed=seed),
-        "ece_by_chance": ece_by_chance(p_level["model"], num_draws=settings.num_resamples, seed=seed),
+        "comparisons": comparisons(*given, p_level, num_resamples=num_resamples, seed=seed),
+        "ece_by_chance": ece_by_chance(p_level["model"], num_draws=num_resamples, seed=seed),
     }
 
 

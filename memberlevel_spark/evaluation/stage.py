@@ -66,7 +66,13 @@ def run_evaluate(run: Run) -> StageResult:
         **evaluation_record(
             actuals, forecasts, _dimensions(run, read, test), min_slice_members=config.evaluation.min_slice_members
         ),
-        **evidence(actuals, predicted["member_id"].to_numpy(str), p_level, config.evaluation, seed=config.seed),
+        **evidence(
+            actuals,
+            predicted["member_id"].to_numpy(str),
+            p_level,
+            num_resamples=config.evaluation.num_resamples,
+            seed=config.seed,
+        ),
         "champion": present.plain() if present else None,
     }
     if run.tables.exists(TRUTH):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memberlevel_spark.config.model import EvaluationConfig, GateConfig
+from memberlevel_spark.config.model import GateConfig
 from memberlevel_spark.evaluation.evidence import comparisons, ece_by_chance, evidence
 from memberlevel_spark.evaluation.forecasts import Actuals
 from memberlevel_spark.registry.gate import decide
@@ -122,8 +122,7 @@ def test_differences_are_the_models_less_the_rivals_with_an_interval_around_them
 
 def test_without_resamples_there_is_no_interval_and_nothing_by_chance() -> None:
     actuals = Actuals(TARGET, NOW, np.ones(4), np.ones(4))
-    settings = EvaluationConfig(boosted_tree_rows=100, min_slice_members=1, num_resamples=0)
-    found = evidence(actuals, MEMBERS, {"model": RIGHT, "rival": WRONG}, settings, seed=1)
+    found = evidence(actuals, MEMBERS, {"model": RIGHT, "rival": WRONG}, num_resamples=0, seed=1)
     assert found["comparisons"]["rival"]["accuracy"] == {"mean": 1.0, "low": None, "high": None}
     assert found["ece_by_chance"] == 0.0
 
