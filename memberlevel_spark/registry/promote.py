@@ -5,7 +5,7 @@ In: the bundles of the registry. Out: the alias ``champion``, with a word that n
 
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.registry.bundle import load_bundle, previous_of, read_alias, write_alias
-from memberlevel_spark.registry.stage import CHAMPION, registry_dir
+from memberlevel_spark.registry.champion import CHAMPION, registry_dir
 from memberlevel_spark.run import RowCounts, Run, StageResult
 
 

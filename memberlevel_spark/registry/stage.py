@@ -2,21 +2,14 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 from memberlevel_spark.config import masked_yaml
 from memberlevel_spark.evaluation.stage import load_evaluation
 from memberlevel_spark.registry.bundle import load_bundle, publish, read_alias, write_alias
+from memberlevel_spark.registry.champion import CHAMPION, registry_dir
 from memberlevel_spark.registry.gate import decide
 from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records
 from memberlevel_spark.training.stage import trained_files
-
-CHAMPION = "champion"
-
-
-def registry_dir(run: Run) -> Path:
-    """The registry folder of the shop."""
-    return run.shop_dir / "registry"
 
 
 def run_register(run: Run) -> StageResult:

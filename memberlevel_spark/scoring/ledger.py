@@ -4,6 +4,11 @@ In: rows with level_now, ``p_level`` and the predictor's numbers. Out: ``member_
 and model version.
 """
 
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+from typing import Any
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -30,6 +35,26 @@ def build_scores(predicted: DataFrame, model_version: str) -> DataFrame:
         (1 - F.col("p_buy")).alias("p_churn"),
         *NUMBERS,
     ).select(*MEMBER_SCORES.schema.names)
+
+
+def score_values(forecast: Sequence[float], level_now: int) -> dict[str, Any]:
+    """What ``build_scores`` makes of one row of ``predict``, to the bit: the columns of the ledger after its key."""
+    p_level, numbers = list(forecast[: -len(NUMBERS)]), dict(zip(NUMBERS, forecast[-len(NUMBERS) :], strict=True))
+    return {
+        "level_now": level_now,
+        "level_predicted": p_level.index(max(p_level)),
+        "p_level": p_level,
+        "p_up": min(_added_up(p_level[level_now + 1 :]), 1.0),
+        "p_down": min(_added_up(p_level[:level_now]), 1.0),
+        "expected_level": _added_up([p * k for k, p in enumerate(p_level)]),
+        "p_churn": 1 - numbers["p_buy"],
+        **numbers,
+    }
+
+
+def _added_up(numbers: Sequence[float]) -> float:
+    """One after the other, as Spark adds: Python's own sum is more exact from 3.12 on."""
+    return reduce(add, numbers, 0.0)
 
 
 def _mass(p_level: Column, wanted) -> Column:  # type: ignore[no-untyped-def]

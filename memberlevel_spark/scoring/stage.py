@@ -2,33 +2,14 @@
 
 from pyspark.sql import functions as F
 
-from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.forecast_schemas import CURRENT_SCORES, MEMBER_SCORES
-from memberlevel_spark.registry.bundle import Bundle, load_bundle, read_alias
-from memberlevel_spark.registry.stage import CHAMPION, registry_dir
+from memberlevel_spark.registry.champion import load_champion
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.scoring.apply import apply_model
 from memberlevel_spark.scoring.ledger import build_scores
 from memberlevel_spark.scoring.members import encode_members
 from memberlevel_spark.scoring.predictor import PackedModel
-
-
-def load_champion(run: Run) -> Bundle:
-    """The verified champion. Errors: ArtefactError when there is none, or it belongs to another level programme."""
-    version = read_alias(registry_dir(run), CHAMPION)
-    if version is None:
-        raise ArtefactError(
-            f"there is no champion to score with: {registry_dir(run)}. Train, evaluate and register a model that passes"
-            " the gate."
-        )
-    bundle = load_bundle(registry_dir(run), version)
-    if bundle.files["levels.json"] != run.config.levels.model_dump_json().encode():
-        raise ArtefactError(
-            f"the champion was trained for another level programme: {version}. Train and register a model for the"
-            " present `levels`, or score with the configuration it was trained on."
-        )
-    return bundle
 
 
 def run_score(run: Run) -> StageResult:
