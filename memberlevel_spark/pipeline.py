@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from memberlevel_spark.run import Run, StageResult, run_stage
 
@@ -21,11 +22,12 @@ class Stage:
     writes: tuple[str, ...]
     function: str  # room.module:function, imported when it runs, so that --help needs neither Spark nor torch
     dated: bool = False  # takes --as-of, --from and --to
+    session: bool = True  # False: starts no Spark session, and its function takes what it is asked instead of a run
 
-    def load(self) -> Callable[[Run], StageResult]:
+    def load(self) -> Callable[[Any], StageResult]:
         """The stage function."""
         module, _, name = self.function.partition(":")
-        function: Callable[[Run], StageResult] = getattr(import_module(f"memberlevel_spark.{module}"), name)
+        function: Callable[[Any], StageResult] = getattr(import_module(f"memberlevel_spark.{module}"), name)
         return function
 
 
@@ -174,6 +176,24 @@ TOOLS = (
         (),
         "report.explain:run_explain",
         dated=True,
+    ),
+    Stage(
+        "score_one",
+        "one member's forecast from their rows in the tables, now and without Spark",
+        "member",
+        ("members", "member_days", "member_day_breakdowns", "member_levels", "member_scores"),
+        (),
+        "serving.stage:run_score_one",
+        session=False,
+    ),
+    Stage(
+        "serve",
+        "answers over HTTP: forecasts, reasons and advice of single members",
+        "request",
+        ("members", "member_days", "member_day_breakdowns", "member_levels", "member_scores"),
+        (),
+        "serving.stage:run_serve",
+        session=False,
     ),
     Stage(
         "promote",

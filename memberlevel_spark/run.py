@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pyspark.sql import DataFrame
 
@@ -22,15 +22,10 @@ log = logging.getLogger("memberlevel_spark")
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a stage function gets. ``as_of_dates`` is None for a full rebuild with the config's own dates."""
+class Shop:
+    """A shop as its configuration has it; all that is needed where no table is read or written through Spark."""
 
     config: Config
-    tables: DeltaTables
-    as_of_dates: tuple[date, ...] | None = None
-    every_seconds: int | None = None  # bronze goes on taking what arrives; None: what is there now
-    model_version: str | None = None  # which bundle promote makes champion; None: the one before
-    member: str | None = None  # whom explain is about, as the source or as the tables name them
 
     @property
     def fingerprint(self) -> str:
@@ -42,11 +37,26 @@ class Run:
         """Where this shop's runs, registry, report and metrics go."""
         return self.config.shop_dir
 
+
+@dataclass(frozen=True)
+class Run(Shop):
+    """What a stage function gets. ``as_of_dates`` is None for a full rebuild with the config's own dates."""
+
+    tables: DeltaTables
+    as_of_dates: tuple[date, ...] | None = None
+    every_seconds: int | None = None  # bronze goes on taking what arrives; None: what is there now
+    model_version: str | None = None  # which bundle promote makes champion; None: the one before
+    member: str | None = None  # whom explain is about, as the source or as the tables name them
+
     def write_dates(self, contract: TableContract, frame: DataFrame, dates: Sequence[date]) -> Written:
         """Write the rows of ``dates``: the whole table on a full rebuild, else only those dates' slice."""
         if self.as_of_dates is None:
             return self.tables.replace(contract, frame)
         return self.tables.replace_slice(contract, frame, {"as_of_date": dates})
+
+
+# A run, or what a job without a session is asked.
+Asker = TypeVar("Asker", bound=Shop)
 
 
 @dataclass(frozen=True)
@@ -83,9 +93,9 @@ class StageResult:
     page: str = ""
 
 
-def stage_records_dir(run: Run) -> Path:
+def stage_records_dir(shop: Shop) -> Path:
     """Where each stage leaves the record of its last run."""
-    return run.shop_dir / "runs" / "stages"
+    return shop.shop_dir / "runs" / "stages"
 
 
 def stage_records(run: Run) -> list[dict[str, Any]]:
@@ -95,7 +105,7 @@ def stage_records(run: Run) -> list[dict[str, Any]]:
 
 
 def run_stage(
-    name: str, function: Callable[[Run], StageResult], run: Run, number: int = 0, *, recorded: bool = True
+    name: str, function: Callable[[Asker], StageResult], run: Asker, number: int = 0, *, recorded: bool = True
 ) -> StageResult:
     """Run one stage, hold its row accounting, write a log line and its record; ``number`` is its place in the flow."""
     started = time.monotonic()

@@ -55,10 +55,10 @@ def config_fingerprint(config: Config) -> str:
     """The first 12 hex digits of SHA-256 over the settings that may change a result.
 
     Secrets, the session settings, the output folder, where training runs, what is tuned and what is checked for leaks,
-    how the trained model is made smaller, and what the gate asks of it are left out.
+    how the trained model is made smaller, what the gate asks of it and how it is served are left out.
     """
     elsewhere: dict[str, bool | set[str]] = {"spark": True, "output_dir": True, "training": {"how", "distillation"}}
-    elsewhere |= {"tuning": True, "leakage": True, "compression": True, "gate": True}
+    elsewhere |= {"tuning": True, "leakage": True, "compression": True, "gate": True, "serving": True}
     if config.world is None:
         # A shop without a world keeps the fingerprint it had before there were worlds.
         elsewhere["world"] = True

@@ -258,6 +258,14 @@ class ScoringConfig(Model):
     likely: float = Field(gt=0, lt=1)
 
 
+class ServingConfig(Model):
+    """The service that answers for single members: seconds after which the champion and the tables are looked at again,
+    and the largest body of a request in bytes."""
+
+    refresh_seconds: float = Field(gt=0, le=3600)
+    max_body_bytes: int = Field(ge=1_000, le=100_000_000)
+
+
 class MonitoringConfig(Model):
     """Population stability index from which a feature's drift is an alert."""
 
@@ -310,6 +318,7 @@ class Config(Model):
     compression: CompressionConfig
     leakage: LeakageConfig
     scoring: ScoringConfig
+    serving: ServingConfig
     monitoring: MonitoringConfig
     report: ReportConfig
     spark: SparkConfig

@@ -8,7 +8,7 @@ a model that reads them, the last events.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -60,6 +60,13 @@ class Input:
         element = element if self.equals is None else element == self.equals
         return F.coalesce(element.cast("double"), F.lit(float(self.when_null)))
 
+    def numbers(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """The same as ``value`` of columns [N], of an array column [N, its length], in which NaN is null."""
+        element_N = columns[self.column] if self.index is None else columns[self.column][:, self.index]
+        is_null_N = np.isnan(element_N)
+        element_N = element_N if self.equals is None else (element_N == self.equals).astype(np.float64)
+        return np.where(is_null_N, float(self.when_null), element_N)
+
 
 @dataclass(frozen=True)
 class Need:
@@ -75,6 +82,12 @@ class Need:
         """The amount as float, never null: nothing where the level is reached on the label date by itself."""
         lacking = F.lit(self.always) if self.column is None else F.col(self.column)
         return F.when(F.col("level_if_idle") >= self.level, F.lit(0.0)).otherwise(lacking).cast("float")
+
+    def numbers(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float32]:
+        """The same as ``value`` of columns [N]."""
+        level_N = columns["level_if_idle"]
+        lacking_N = np.full_like(level_N, self.always) if self.column is None else columns[self.column]
+        return np.where(level_N >= self.level, 0.0, lacking_N).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -151,23 +164,47 @@ class Encoder:
 
     def encode(self) -> Column:
         """The encoded features as array<float> without nulls, for rows that have the input columns and level_now."""
-        means_F, deviations_F, num_levels = np.array(self.means), np.array(self.deviations), self.num_levels
-        events_read = self.events
+        to_matrix, read = self.matrix, self.events
 
         # In numpy: Spark interprets what higher-order functions are given, and its logarithm is ten times slower.
         @F.arrow_udf(ENCODED)  # type: ignore[call-overload]
         def encoded(raw: pa.Array, level_now: pa.Array, needs: pa.Array, events: pa.Array) -> pa.Array:
-            raw_NF, needs_NX = _matrix(raw), _matrix(needs)
-            scaled_NF = np.clip((_signed_log(raw_NF) - means_F) / deviations_F, -CLIP, CLIP)
-            level_NK = level_now.to_numpy(zero_copy_only=False)[:, None] == np.arange(num_levels)
-            parts = [scaled_NF, level_NK, needs_NX, *([events_read.matrix(events)] if events_read else [])]
-            features_NE = np.concatenate(parts, axis=1).astype(np.float32)
+            level_now_N = level_now.to_numpy(zero_copy_only=False)
+            features_NE = to_matrix(_matrix(raw), level_now_N, _matrix(needs), read.matrix(events) if read else None)
             offsets = pa.array(np.arange(len(raw) + 1, dtype=np.int32) * features_NE.shape[1])
             return pa.ListArray.from_arrays(offsets, pa.array(features_NE.ravel()))
 
         needs = F.array(*[need.value for need in self.needs]) if self.needs else F.array().cast("array<float>")
         events = self.events.value if self.events else F.lit(False)
         return encoded(_raw(self.inputs), F.col("level_now"), needs, events)
+
+    def encode_columns(
+        self, columns: Mapping[str, NDArray[np.float64]], events: pa.StructArray | None = None
+    ) -> NDArray[np.float32]:
+        """What ``encode`` gives, to the bit, of columns in memory, with NaN for null: [N, num_features].
+
+        ``events`` are rows of ``EventInputs.value``, where the model reads them. Errors: ArtefactError when a column is
+        missing.
+        """
+        self._require(columns)
+        level_now_N = columns["level_now"]
+        raw_NF = np.stack([item.numbers(columns) for item in self.inputs], axis=1)
+        needs = [need.numbers(columns) for need in self.needs]
+        needs_NX = np.stack(needs, axis=1) if needs else np.empty((len(level_now_N), 0), dtype=np.float32)
+        return self.matrix(raw_NF, level_now_N, needs_NX, self.events.matrix(events) if self.events else None)
+
+    def matrix(
+        self,
+        raw_NF: NDArray[np.float64],
+        level_now_N: NDArray[Any],
+        needs_NX: NDArray[Any],
+        events_NV: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """The encoded features [N, num_features] of raw inputs, levels, needs and what is read of events."""
+        scaled_NF = np.clip((_signed_log(raw_NF) - np.array(self.means)) / np.array(self.deviations), -CLIP, CLIP)
+        level_NK = level_now_N[:, None] == np.arange(self.num_levels)
+        parts = [scaled_NF, level_NK, needs_NX, *([] if events_NV is None else [events_NV])]
+        return np.concatenate(parts, axis=1).astype(np.float32)
 
     def decode(self, name: str, features_NE: NDArray[np.float32]) -> NDArray[np.float64]:
         """The raw values [N] of one input from encoded features, as far as they were not clipped. Errors: KeyError."""
@@ -196,8 +233,11 @@ class Encoder:
 
     def require_columns(self, frame: DataFrame) -> None:
         """Errors: ArtefactError when the frame lacks a column the encoder was fitted on."""
+        self._require(frame.columns)
+
+    def _require(self, columns: Collection[str]) -> None:
         lacking = {need.column for need in self.needs if need.column} | ({"level_if_idle"} if self.needs else set())
-        missing = ({item.column for item in self.inputs} | lacking) - set(frame.columns)
+        missing = ({item.column for item in self.inputs} | lacking) - set(columns)
         if missing:
             raise ArtefactError(
                 f"features the model was trained on are missing: {first_five(missing)}. Train a model on the present"

@@ -65,7 +65,7 @@ def with_breakdowns(
         DAY: F.unix_date("day"),
         DIMENSION: number - 1,
         ITEM: F.xxhash64("value"),
-        **{_part_name(breakdown): _part(breakdown) for breakdown in breakdowns if breakdown.measure},
+        **{part_name(breakdown): _part(breakdown) for breakdown in breakdowns if breakdown.measure},
         **{f"{PREFIX}{breakdown.measure}": F.col(breakdown.measure) for breakdown in breakdowns if breakdown.measure},
     }
     one = F.struct(*[column.alias(name) for name, column in columns.items()])
@@ -89,7 +89,7 @@ def breakdown_axes(
         if breakdown.measure is None:
             items[breakdown.name] = ItemAxis.of(member_R[in_R], day_R[in_R], item_I=item_R[in_R])
             continue
-        part_R, value_R = (flat(batch.column(name)) for name in (_part_name(breakdown), f"{PREFIX}{breakdown.measure}"))
+        part_R, value_R = (flat(batch.column(name)) for name in (part_name(breakdown), f"{PREFIX}{breakdown.measure}"))
         categories[breakdown.name] = CategoryAxis.of(
             breakdown.num_parts, member_R[in_R], day_R=day_R[in_R], category_R=part_R[in_R], value_R=value_R[in_R]
         )
@@ -120,5 +120,6 @@ def _part(breakdown: Breakdown) -> Column:
     return named.otherwise(breakdown.num_parts - 1)
 
 
-def _part_name(breakdown: Breakdown) -> str:
+def part_name(breakdown: Breakdown) -> str:
+    """The array of the parts that rows are in."""
     return f"{PREFIX}part_of_{breakdown.dimension}"

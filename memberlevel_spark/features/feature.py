@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
+from functools import cached_property
 from typing import Protocol
 
 from memberlevel_spark.errors import ConfigError, first_five
@@ -52,7 +53,7 @@ class Feature:
         """What the registry says of the aggregate."""
         return AGGREGATES[self.aggregate]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """``spend_cents_sum_28d``: measure, aggregate and what else is declared, then the window."""
         stem = self._told(self.kind.name or f"{{measure}}_{self.aggregate}")

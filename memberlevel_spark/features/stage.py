@@ -26,7 +26,7 @@ from memberlevel_spark.features.vocabulary_entries import event_dimensions
 from memberlevel_spark.features.vocabulary_stage import breakdowns_of, profile_of, vocabulary_of
 from memberlevel_spark.features.windows import build_windows
 from memberlevel_spark.levels.stage import level_rules, read_levels
-from memberlevel_spark.run import RowCounts, Run, StageResult
+from memberlevel_spark.run import RowCounts, Run, Shop, StageResult
 from memberlevel_spark.schemas import (
     MEMBER_DAY_BREAKDOWNS,
     MEMBER_EVENT_SEQUENCES,
@@ -43,9 +43,9 @@ def measures_of(run: Run) -> tuple[str, ...]:
     return configured_measures(run.config)
 
 
-def features_of(run: Run) -> tuple[Feature, ...]:
+def features_of(shop: Shop) -> tuple[Feature, ...]:
     """The features of the configuration that are made of tiles."""
-    return configured_features(run.config)
+    return configured_features(shop.config)
 
 
 def run_features(run: Run) -> StageResult:

@@ -12,12 +12,12 @@ from memberlevel_spark.features.point_in_time import configured_features
 from memberlevel_spark.features.profiles import ProfileFeature, profile_features
 from memberlevel_spark.features.vocabulary import Vocabulary
 from memberlevel_spark.features.vocabulary_entries import build_vocabulary, vocabulary_names
-from memberlevel_spark.run import Run
+from memberlevel_spark.run import Run, Shop
 
 
-def vocabulary_path(run: Run) -> Path:
+def vocabulary_path(shop: Shop) -> Path:
     """Where the vocabulary of the present features is kept."""
-    return run.shop_dir / "runs" / "features" / "vocabulary.json"
+    return shop.shop_dir / "runs" / "features" / "vocabulary.json"
 
 
 def vocabulary_of(run: Run, frames: Mapping[str, DataFrame]) -> Vocabulary:
@@ -35,14 +35,14 @@ def vocabulary_of(run: Run, frames: Mapping[str, DataFrame]) -> Vocabulary:
     return vocabulary
 
 
-def kept_vocabulary(run: Run) -> Vocabulary:
+def kept_vocabulary(shop: Shop) -> Vocabulary:
     """The vocabulary of the last full run; an empty one for a configuration that needs none.
 
     Errors: ArtefactError when it is missing, damaged, or has not all columns.
     """
-    path, names = vocabulary_path(run), vocabulary_names(run.config)
+    path, names = vocabulary_path(shop), vocabulary_names(shop.config)
     if not names:
-        return Vocabulary(max(run.config.timeline.split.train), {})
+        return Vocabulary(max(shop.config.timeline.split.train), {})
     if not path.is_file():
         raise ArtefactError(f"the vocabulary of the features is missing: {path}. Run features without --as-of.")
     kept = Vocabulary.from_json(path.read_text(encoding="utf-8"))
@@ -54,20 +54,20 @@ def kept_vocabulary(run: Run) -> Vocabulary:
     return kept
 
 
-def profile_of(run: Run, vocabulary: Vocabulary | None = None) -> tuple[ProfileFeature, ...]:
+def profile_of(shop: Shop, vocabulary: Vocabulary | None = None) -> tuple[ProfileFeature, ...]:
     """The profile features of the configuration, by the kept vocabulary where none is given."""
-    declared = run.config.features.profile
+    declared = shop.config.features.profile
     if not declared:
         return ()
-    return profile_features(declared, kept_vocabulary(run) if vocabulary is None else vocabulary)
+    return profile_features(declared, kept_vocabulary(shop) if vocabulary is None else vocabulary)
 
 
-def breakdowns_of(run: Run, vocabulary: Vocabulary | None = None) -> tuple[Breakdown, ...]:
+def breakdowns_of(shop: Shop, vocabulary: Vocabulary | None = None) -> tuple[Breakdown, ...]:
     """The breakdowns that features of the configuration speak of, by the kept vocabulary where none is given."""
-    declared = configured_features(run.config)
+    declared = configured_features(shop.config)
     if not declared_breakdowns(declared):
         return ()
-    return declared_breakdowns(declared, kept_vocabulary(run) if vocabulary is None else vocabulary)
+    return declared_breakdowns(declared, kept_vocabulary(shop) if vocabulary is None else vocabulary)
 
 
 def fitted_vocabulary(frames: Mapping[str, DataFrame], config: Config) -> Vocabulary:

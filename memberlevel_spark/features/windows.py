@@ -10,6 +10,7 @@ no value), ``weekly`` (weekly sums per measure, newest first) and ``standing`` (
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -60,7 +61,7 @@ class WindowPlan:
     profile: tuple[ProfileFeature, ...] = ()
     breakdowns: tuple[Breakdown, ...] = ()
 
-    @property
+    @cached_property
     def weekly(self) -> tuple[Feature, ...]:
         """The sums of each measure's weeks, newest first, one measure after the other."""
         weeks = range(self.sequence_weeks)

@@ -5,6 +5,7 @@ the ids are public.
 """
 
 import hmac
+import re
 import unicodedata
 from dataclasses import dataclass
 from hashlib import sha256
@@ -104,6 +105,20 @@ class Pseudonyms:
         inner, outer = (F.col(name) for name in PAD_COLUMNS)
         first = F.unhex(F.sha2(F.concat(inner, F.encode(text, "UTF-8")), 256))
         return F.sha2(F.concat(outer, first), 256)
+
+
+def pseudonym_of(config: PseudonymConfig, identifier: str) -> str:
+    """What an identifier became on its way in, without Spark: the same as ``Pseudonyms.member`` of ``normalised`` text.
+
+    Errors: ConfigError as for ``Pseudonyms.of``.
+    """
+    plain = _plain_text(identifier)
+    return plain if config.method == "off" else hmac.digest(_key(config), plain.encode(), "sha256").hex()
+
+
+def is_pseudonym(identifier: str) -> bool:
+    """Whether an identifier has the form of a member's pseudonym: 64 hex digits."""
+    return re.fullmatch(r"[0-9a-f]{64}", identifier) is not None
 
 
 def _key(config: PseudonymConfig) -> bytes:

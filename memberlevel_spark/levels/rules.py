@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from memberlevel_spark.config.levels import LONGEST_DAYS, LevelsConfig
 from memberlevel_spark.errors import ConfigError, first_five
@@ -33,12 +34,12 @@ class LevelRules:
         """Number of levels."""
         return len(self.config.programme)
 
-    @property
+    @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The measures that levels are earned by."""
         return self.config.metrics
 
-    @property
+    @cached_property
     def thresholds(self) -> tuple[dict[str, int], ...]:
         """Metric -> threshold of each level; the lowest needs nothing."""
         return self.config.thresholds

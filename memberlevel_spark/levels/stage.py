@@ -11,7 +11,7 @@ from memberlevel_spark.errors import ArtefactError, DataQualityError, first_five
 from memberlevel_spark.levels.batches import manual_columns, with_histories
 from memberlevel_spark.levels.replay import ReplayPlan, build_decisions, build_member_levels, build_stretches, holds_on
 from memberlevel_spark.levels.rules import LevelRules
-from memberlevel_spark.run import RowCounts, Run, StageResult
+from memberlevel_spark.run import RowCounts, Run, Shop, StageResult
 from memberlevel_spark.schemas import MEASURES, MEMBER_LEVELS
 from memberlevel_spark.tables import Written
 from memberlevel_spark.timeline import ONE_DAY, day_number
@@ -20,9 +20,9 @@ STAMP = "levels"
 GONE = "gone"
 
 
-def level_rules(run: Run) -> LevelRules:
+def level_rules(shop: Shop) -> LevelRules:
     """The level rules of the configuration."""
-    return LevelRules.of(run.config.levels, MEASURES)
+    return LevelRules.of(shop.config.levels, MEASURES)
 
 
 def read_levels(run: Run, version: int) -> DataFrame:

@@ -11,8 +11,8 @@ from memberlevel_spark.features.stage import published_meaning
 from memberlevel_spark.forecast_schemas import MONITOR_METRICS
 from memberlevel_spark.monitoring.drift import NUM_BINS, count_bins, drift_by_feature
 from memberlevel_spark.monitoring.outcomes import build_migration, build_outcomes
+from memberlevel_spark.registry.champion import load_champion
 from memberlevel_spark.run import RowCounts, Run, StageResult
-from memberlevel_spark.scoring.stage import load_champion
 
 DRIFT = "feature_psi"
 READ = ("member_scores", "member_labels", "examples")

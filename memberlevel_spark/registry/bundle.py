@@ -16,12 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memberlevel_spark.config.levels import LevelsConfig
 from memberlevel_spark.errors import ArtefactError, first_five
 from memberlevel_spark.models.calibrators import CALIBRATORS
 
-# Whose scores count, and the model that was registered last, whatever the gate said of it.
-CHAMPION, CHALLENGER = "champion", "challenger"
 MANIFEST = "manifest.json"
 DECIDES_SCORES = ("model.safetensors", "model.json", "encoder.json", "levels.json", CALIBRATORS)
 
@@ -80,20 +77,6 @@ def load_bundle(registry: Path, version: str) -> Bundle:
             " Remove the folder and run the stage register again; the scores made so far stay as they are."
         )
     return Bundle(version, files)
-
-
-def registry_dir(shop_dir: Path) -> Path:
-    """The registry folder of a shop."""
-    return shop_dir / "registry"
-
-
-def require_programme(bundle: Bundle, levels: LevelsConfig) -> None:
-    """Errors: ArtefactError when a bundle belongs to another level programme."""
-    if bundle.files["levels.json"] != levels.model_dump_json().encode():
-        raise ArtefactError(
-            f"the champion was trained for another level programme: {bundle.version}. Train and register a model for"
-            " the present `levels`, or score with the configuration it was trained on."
-        )
 
 
 def _digests(files: Mapping[str, bytes]) -> dict[str, str]:

@@ -4,14 +4,8 @@ In: the bundles of the registry. Out: the alias ``champion``, with a word that n
 """
 
 from memberlevel_spark.errors import ArtefactError
-from memberlevel_spark.registry.bundle import (
-    CHAMPION,
-    load_bundle,
-    previous_of,
-    read_alias,
-    registry_dir,
-    write_alias,
-)
+from memberlevel_spark.registry.bundle import load_bundle, previous_of, read_alias, write_alias
+from memberlevel_spark.registry.champion import CHAMPION, registry_dir
 from memberlevel_spark.run import RowCounts, Run, StageResult
 
 
@@ -20,7 +14,7 @@ def run_promote(run: Run) -> StageResult:
 
     Errors: ArtefactError when there was no champion before, or the bundle is missing or damaged.
     """
-    registry = registry_dir(run.shop_dir)
+    registry = registry_dir(run)
     version = run.model_version or previous_of(registry, CHAMPION)
     if version is None:
         raise ArtefactError(

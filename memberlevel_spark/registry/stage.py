@@ -7,16 +7,9 @@ from typing import Any
 from memberlevel_spark.config import masked_yaml
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.evaluation.stage import load_evaluation
-from memberlevel_spark.registry.bundle import (
-    CHALLENGER,
-    CHAMPION,
-    load_bundle,
-    publish,
-    read_alias,
-    registry_dir,
-    write_alias,
-)
+from memberlevel_spark.registry.bundle import load_bundle, publish, read_alias, write_alias
 from memberlevel_spark.registry.canary import CANARY, canary_file, impossible_forecasts
+from memberlevel_spark.registry.champion import CHALLENGER, CHAMPION, registry_dir
 from memberlevel_spark.registry.gate import decide
 from memberlevel_spark.registry.parity import check_parity
 from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records
@@ -30,7 +23,7 @@ def run_register(run: Run) -> StageResult:
 
     Errors: ArtefactError when the champion has changed since the evaluation; those of ``check_parity``.
     """
-    evaluation, registry = load_evaluation(run), registry_dir(run.shop_dir)
+    evaluation, registry = load_evaluation(run), registry_dir(run)
     trained = trained_files(run)
     files = {
         **trained,

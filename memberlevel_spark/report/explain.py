@@ -6,10 +6,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import ArtefactError
-from memberlevel_spark.ingest.identifiers import Pseudonyms, normalised
+from memberlevel_spark.ingest.identifiers import pseudonym_of
+from memberlevel_spark.registry.champion import load_champion
 from memberlevel_spark.report.member_page import Programme, member_page
 from memberlevel_spark.run import RowCounts, Run, StageResult
-from memberlevel_spark.scoring.stage import load_champion
 
 READ = ("member_scores", "member_reasons", "member_advice")
 
@@ -23,7 +23,7 @@ def run_explain(run: Run) -> StageResult:
     assert run.member is not None, "the command line asks for one"
     champion = load_champion(run).version
     read = {name: run.tables.version(name) for name in READ}
-    member_id = _pseudonym(run, run.member)
+    member_id = pseudonym_of(run.config.pseudonyms, run.member)
     tables = {name: run.tables.read(name, version) for name, version in read.items()}
     own = {name: _rows_of(table, {run.member, member_id}, champion) for name, table in tables.items()}
     scored = own["member_scores"]
@@ -36,26 +36,11 @@ def run_explain(run: Run) -> StageResult:
             f"the champion has no score of this member{when}: {champion}. Check the id as the source writes it, and run"
             " score and advise for the date."
         )
-    levels, horizon = run.config.levels.programme, run.config.timeline.label
     assert as_of is not None
-    programme = Programme(
-        level_names=[level.name for level in levels],
-        benefits=[level.benefits for level in levels],
-        currency=run.config.money.currency,
-        label_date=horizon.label_date(as_of),
-        likely=run.config.scoring.likely,
-    )
+    programme = Programme.of(run.config, as_of)
     reasons = found["member_reasons"][0] if found["member_reasons"] else None
     page = member_page(found["member_scores"][0], reasons, found["member_advice"], programme)
     return StageResult(RowCounts(0, 0), read, {}, page=page)
-
-
-def _pseudonym(run: Run, identifier: str) -> str:
-    """What an id of the source became on its way in."""
-    pseudonyms = Pseudonyms.of(run.config.pseudonyms, run.tables.spark)
-    given = run.tables.spark.createDataFrame([(identifier,)], "given string")
-    made = pseudonyms.member(normalised(F.col("given"), unicode=True)).alias("member_id")
-    return str(pseudonyms.with_pads(given).select(made).collect()[0]["member_id"])
 
 
 def _rows_of(table: DataFrame, ids: set[str], champion: str) -> DataFrame:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from memberlevel_spark.config import Config
 from memberlevel_spark.report.formats import count, day, money, percent
 from memberlevel_spark.scoring.topics import spoken
 
@@ -26,6 +27,23 @@ class Programme:
     label_date: dt.date
     likely: float
 
+    @classmethod
+    def of(cls, config: Config, as_of: dt.date) -> "Programme":
+        """As configured, for a forecast as of a date."""
+        levels = config.levels.programme
+        return cls(
+            level_names=[level.name for level in levels],
+            benefits=[level.benefits for level in levels],
+            currency=config.money.currency,
+            label_date=config.timeline.label.label_date(as_of),
+            likely=config.scoring.likely,
+        )
+
+
+def forecast_page(score: Row, programme: Programme) -> str:
+    """What is expected of the member, alone."""
+    return _plain(_forecast(score, programme))
+
 
 def member_page(score: Row, reasons: Row | None, advice: Sequence[Row], programme: Programme) -> str:
     """The page. Without reasons, which may be kept for some members only, it says so."""
@@ -35,7 +53,11 @@ def member_page(score: Row, reasons: Row | None, advice: Sequence[Row], programm
     else:
         parts += [_reasons(reasons, outcome, programme) for outcome in OUTCOMES if _possible(score, outcome, programme)]
         parts.append(_advice(advice, programme))
-    return "\n\n".join(parts).replace("\u00a0", " ")
+    return _plain("\n\n".join(parts))
+
+
+def _plain(page: str) -> str:
+    return page.replace("\u00a0", " ")
 
 
 def _forecast(score: Row, programme: Programme) -> str:

@@ -12,13 +12,13 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.evaluation.stage import load_evaluation
 from memberlevel_spark.levels.stage import read_levels
+from memberlevel_spark.registry.champion import load_champion
 from memberlevel_spark.report.history import movers, weekly_levels, weekly_spend
 from memberlevel_spark.report.model import ReportData
 from memberlevel_spark.report.outlook import outlook
 from memberlevel_spark.report.render import render_report
 from memberlevel_spark.report.tips import nearest, tips, with_tips
 from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records
-from memberlevel_spark.scoring.stage import load_champion
 from memberlevel_spark.training.stage import run_dir
 
 HISTORY_WEEKS = 52

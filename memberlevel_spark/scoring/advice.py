@@ -160,14 +160,14 @@ def build_advice(encoded: DataFrame, adviser: Adviser, model: PackedModel, model
     def advise(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             if batch.num_rows:
-                yield from _advice_of(batch, adviser, model)
+                yield from advice_batches(batch, adviser, model)
 
     advice = encoded.select(*KEPT, "features").mapInArrow(advise, schema)
     return advice.withColumn("model_version", F.lit(model_version)).select(*MEMBER_ADVICE.schema.names)
 
 
-def _advice_of(batch: pa.RecordBatch, adviser: Adviser, model: PackedModel) -> Iterator[pa.RecordBatch]:
-    """One batch per goal and metric, of the members that have the goal."""
+def advice_batches(batch: pa.RecordBatch, adviser: Adviser, model: PackedModel) -> Iterator[pa.RecordBatch]:
+    """The advice of a batch of encoded members: one batch per goal and metric, of the members that have the goal."""
     features_NE = feature_matrix(batch.column("features"))
     level_now_N = batch.column("level_now").to_numpy().astype(np.int64)
     for goal in GOALS:

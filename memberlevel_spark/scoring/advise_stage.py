@@ -9,12 +9,12 @@ from memberlevel_spark.examples.typical import TYPICAL, TypicalMembers
 from memberlevel_spark.features.stage import features_of
 from memberlevel_spark.forecast_schemas import MEMBER_ADVICE, MEMBER_REASONS
 from memberlevel_spark.registry.bundle import Bundle
-from memberlevel_spark.run import RowCounts, Run, StageResult
+from memberlevel_spark.registry.champion import load_champion
+from memberlevel_spark.run import RowCounts, Run, Shop, StageResult
 from memberlevel_spark.scoring.advice import Adviser, build_advice
 from memberlevel_spark.scoring.members import encode_members
 from memberlevel_spark.scoring.predictor import PackedModel
 from memberlevel_spark.scoring.reasons import Reasoner, build_reasons
-from memberlevel_spark.scoring.stage import load_champion
 from memberlevel_spark.scoring.topics import topics
 
 _PARTS = 1_000_000
@@ -38,7 +38,7 @@ def run_advise(run: Run) -> StageResult:
     return StageResult(counts, encoded.read, written, note)
 
 
-def reasoner_of(run: Run, bundle: Bundle, encoder: Encoder) -> Reasoner:
+def reasoner_of(shop: Shop, bundle: Bundle, encoder: Encoder) -> Reasoner:
     """What explains a bundle's chances. Errors: ArtefactError for a bundle without typical members."""
     if TYPICAL not in bundle.files:
         raise ArtefactError(
@@ -48,15 +48,15 @@ def reasoner_of(run: Run, bundle: Bundle, encoder: Encoder) -> Reasoner:
     return Reasoner(
         model=PackedModel.of(bundle.files),
         typical=TypicalMembers.from_json(bundle.text(TYPICAL)).array(),
-        topics=topics(encoder, features_of(run)),
-        num_steps=run.config.scoring.reasons_steps,
+        topics=topics(encoder, features_of(shop)),
+        num_steps=shop.config.scoring.reasons_steps,
     )
 
 
-def adviser_of(run: Run, encoder: Encoder) -> Adviser:
+def adviser_of(shop: Shop, encoder: Encoder) -> Adviser:
     """What advises by the shop's level rules."""
-    levels = run.config.levels
-    return Adviser(encoder, run.config.scoring.likely, levels.upgrade == "at_once", levels.reach == "all")
+    levels = shop.config.levels
+    return Adviser(encoder, shop.config.scoring.likely, levels.upgrade == "at_once", levels.reach == "all")
 
 
 def _share(members: DataFrame, share: float) -> DataFrame:

@@ -5,6 +5,9 @@ In: rows with level_now, ``p_level``, the predictor's numbers and, where the nex
 """
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
+from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -52,6 +55,31 @@ def _next_categories(categories: Sequence[str]) -> Column:
         best,
         lambda one: F.struct(F.get(names, one["at"]).alias("category"), (-one["below"] * F.col("p_buy")).alias("p")),
     )
+
+
+def score_values(forecast: Sequence[float], level_now: int, categories: Sequence[str] = ()) -> dict[str, Any]:
+    """What ``build_scores`` makes of one row of ``predict``, to the bit: the columns of the ledger after its key."""
+    known = len(forecast) - len(categories)
+    p_level, p_category = list(forecast[: known - len(NUMBERS)]), forecast[known:]
+    numbers = dict(zip(NUMBERS, forecast[known - len(NUMBERS) : known], strict=True))
+    ranked = sorted(zip(categories, p_category, strict=True), key=lambda one: -one[1])
+    next_categories = [{"category": name, "p": p * numbers["p_buy"]} for name, p in ranked[:NUM_NEXT_CATEGORIES]]
+    return {
+        "level_now": level_now,
+        "level_predicted": p_level.index(max(p_level)),
+        "p_level": p_level,
+        "p_up": min(_added_up(p_level[level_now + 1 :]), 1.0),
+        "p_down": min(_added_up(p_level[:level_now]), 1.0),
+        "expected_level": _added_up([p * k for k, p in enumerate(p_level)]),
+        "p_churn": 1 - numbers["p_buy"],
+        **numbers,
+        "next_categories": next_categories or None,
+    }
+
+
+def _added_up(numbers: Sequence[float]) -> float:
+    """One after the other, as Spark adds: Python's own sum is more exact from 3.12 on."""
+    return reduce(add, numbers, 0.0)
 
 
 def _mass(p_level: Column, wanted) -> Column:  # type: ignore[no-untyped-def]

@@ -8,8 +8,9 @@ typical member of the same level. Effects add up to that difference, but for ``u
 numerical integral. They are of the network's own chances, before calibrators.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -83,6 +84,19 @@ def _order(a: Column, b: Column) -> Column:
     size_a, size_b = F.abs(a["effect"]), F.abs(b["effect"])
     by_topic = F.when(a["topic"] < b["topic"], -1).when(a["topic"] > b["topic"], 1).otherwise(0)
     return F.when(size_a > size_b, -1).when(size_a < size_b, 1).otherwise(by_topic)
+
+
+def told_reasons(explained: Sequence[float], words: tuple[str, ...]) -> dict[str, Any]:
+    """What ``build_reasons`` makes of one row of ``Reasoner.explain``: chances and sorted reasons, by column."""
+    columns: dict[str, Any] = {}
+    width = NUM_FACTS + len(words)
+    for number, outcome in enumerate(EXPLAINED):
+        chance, typical, unexplained, *effects = explained[number * width : (number + 1) * width]
+        by_size = sorted(zip(words, effects, strict=True), key=lambda reason: (-abs(reason[1]), reason[0]))
+        columns |= {f"p_{outcome}": chance, f"typical_p_{outcome}": typical}
+        columns[f"reasons_{outcome}"] = [{"topic": word, "effect": effect} for word, effect in by_size if effect != 0]
+        columns[f"unexplained_p_{outcome}"] = unexplained
+    return columns
 
 
 def _mapper(reasoner: Reasoner):  # type: ignore[no-untyped-def]

@@ -2,38 +2,16 @@
 
 from pyspark.sql import functions as F
 
-from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.next_category import named
 from memberlevel_spark.forecast_schemas import CURRENT_SCORES, MEMBER_SCORES
-from memberlevel_spark.registry.bundle import (
-    CHAMPION,
-    Bundle,
-    load_bundle,
-    read_alias,
-    registry_dir,
-    require_programme,
-)
 from memberlevel_spark.registry.canary import check_canaries
+from memberlevel_spark.registry.champion import load_champion
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.scoring.apply import apply_model
 from memberlevel_spark.scoring.ledger import build_scores
 from memberlevel_spark.scoring.members import encode_members
 from memberlevel_spark.scoring.predictor import PackedModel
-
-
-def load_champion(run: Run) -> Bundle:
-    """The verified champion. Errors: ArtefactError when there is none, or it belongs to another level programme."""
-    registry = registry_dir(run.shop_dir)
-    version = read_alias(registry, CHAMPION)
-    if version is None:
-        raise ArtefactError(
-            f"there is no champion to score with: {registry}. Train, evaluate and register a model that passes"
-            " the gate."
-        )
-    bundle = load_bundle(registry, version)
-    require_programme(bundle, run.config.levels)
-    return bundle
 
 
 def run_score(run: Run) -> StageResult:

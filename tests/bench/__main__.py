@@ -15,7 +15,7 @@ import yaml
 from pyspark.sql import SparkSession
 
 from memberlevel_spark.session import DELTA_SETTINGS, JVM_FLAGS
-from tests.bench import advising, cleaning, engine, features, feed, scoring, sequences, training
+from tests.bench import advising, cleaning, engine, features, feed, scoring, sequences, serving, training
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -52,6 +52,7 @@ def _session() -> SparkSession:
 PARTS: dict[str, Callable[[Path], dict[str, tuple[float, str, str]]]] = {
     "cleaning": cleaning.measure,
     "feed": feed.measure,
+    "serving": serving.measure,
     "training": lambda scratch: training.measure(_session(), scratch),
     "scoring": lambda _: scoring.measure(_session()),
     "advising": lambda _: advising.measure(_session()),

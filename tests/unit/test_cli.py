@@ -67,6 +67,13 @@ def test_seconds_between_batches_are_a_positive_number(seconds: str, capsys: pyt
     assert ended.value.code == 2 and "--continuous" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "http"])
+def test_a_port_is_a_number_that_can_be_listened_on(port: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        cli.run_job("serve", ["--config", JOURNEY, "--port", port])
+    assert ended.value.code == 2 and "--port" in capsys.readouterr().err
+
+
 def test_a_configuration_error_is_one_message_and_exit_code_2(capsys: pytest.CaptureFixture[str]):
     assert cli.run_job("score", ["--config", JOURNEY, "--set", "seeds=1"]) == 2
     error = capsys.readouterr().err
@@ -79,8 +86,10 @@ def test_the_command_lists_the_jobs_when_none_is_named(
     monkeypatch.setattr(sys, "argv", ["memberlevel", "nonsense"])
     assert cli.main() == 2
     assert "member_days" in capsys.readouterr().err
-    monkeypatch.setattr(sys, "argv", ["memberlevel", "score", "--config", JOURNEY, "--print-config"])
-    assert cli.main() == 0
+    for name in ("score", "score-one"):
+        member = [] if name == "score" else ["1036"]
+        monkeypatch.setattr(sys, "argv", ["memberlevel", name, "--config", JOURNEY, "--print-config", *member])
+        assert cli.main() == 0
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,9 @@ def test_the_fingerprint_changes_with_what_changes_results_only():
         )
     )
     assert plain == config_fingerprint(
-        load_config(JOURNEY, ["compression.num_timings=9", "training.distillation.share=1"])
+        load_config(
+            JOURNEY, ["compression.num_timings=9", "training.distillation.share=1", "serving.refresh_seconds=9"]
+        )
     )
     assert plain != config_fingerprint(load_config(JOURNEY, ["seed=8"]))
 

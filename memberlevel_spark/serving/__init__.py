@@ -1,0 +1,1 @@
+"""One member's forecast now: the champion's bundle in this process, without a Spark session."""
