@@ -1,7 +1,8 @@
 """The encoder: from named features to the one array<float> that training and scoring both read.
 
 Fitted on training rows only; kept as JSON in the bundle; the same function encodes for both. Numbers go through
-a signed log1p, are standardised and clipped; the level held now is one-hot. A null takes the value of its declaration.
+a signed log1p, are standardised and clipped, or become normal scores of the training rows' quantiles
+(``quantiles.py``); the level held now is one-hot. A null takes the value of its declaration.
 After them come the needs, which stay as they are: what a level's metric lacks to each level on the label date; and, for
 a model that reads them, the last events.
 """
@@ -10,7 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from pyspark.sql import types as T
 
 from memberlevel_spark.errors import ArtefactError, first_five
 from memberlevel_spark.examples.event_inputs import EventInputs
+from memberlevel_spark.examples.quantiles import Knots, fit_knots, normal_scores, of_normal_scores
 from memberlevel_spark.schemas import MEMBER_EVENT_SEQUENCES
 
 CLIP = 5.0
@@ -30,6 +32,7 @@ FIXED_POINT = 1_000_000
 # So many squares of a fixed-point logarithm, at most 4.4e7 of a 64-bit number, add up within 64 bits.
 ROWS_PER_SUM = 4096
 ENCODED = T.ArrayType(T.FloatType(), containsNull=False)
+Numbers = Literal["standard", "quantile"]
 PARTIAL_SUMS = "num_rows bigint, totals array<string>, squares array<string>"
 
 
@@ -79,7 +82,10 @@ class Need:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Fitted encoder: ``means`` and ``deviations`` are of the signed log1p of each input over the training rows."""
+    """Fitted encoder: ``means`` and ``deviations`` are of the signed log1p of each input over the training rows.
+
+    With ``knots``, the training rows' quantiles of each input, there are neither.
+    """
 
     inputs: tuple[Input, ...]
     num_levels: int
@@ -87,6 +93,7 @@ class Encoder:
     deviations: tuple[float, ...]
     needs: tuple[Need, ...] = ()
     events: EventInputs | None = None
+    knots: tuple[Knots, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -131,32 +138,32 @@ class Encoder:
         *,
         needs: Sequence[Need] = (),
         events: EventInputs | None = None,
+        numbers: Numbers = "standard",
     ) -> "Encoder":
-        """Measure mean and standard deviation of each input; an input that never varies gets deviation 1."""
+        """Measure mean and standard deviation of each input, 1 where it never varies; or its quantiles.
+
+        Errors: ArtefactError when there are no rows.
+        """
         raw = training_rows.select(_raw(inputs).alias("raw"))
-        parts = raw.mapInArrow(_partial_sums, PARTIAL_SUMS).collect()
-        num_rows = sum(part["num_rows"] for part in parts)
-        if not num_rows:
+        moments = _moments(raw) if numbers == "standard" else []
+        knots = fit_knots(raw, len(inputs)) if numbers == "quantile" else ()
+        if not (moments or knots):
             raise ArtefactError(
                 "there are no training rows to fit the encoder on. Check timeline.train and the labels."
             )
-        totals, squares = (_added_up([part[name] for part in parts]) for name in ("totals", "squares"))
-        moments = [_mean_and_deviation(num_rows, *sums) for sums in zip(totals, squares, strict=True)]
-        means, deviations = zip(*moments, strict=True)
-        return cls(tuple(inputs), num_levels, means, deviations, tuple(needs), events)
+        means, deviations = zip(*moments, strict=True) if moments else ((), ())
+        return cls(tuple(inputs), num_levels, means, deviations, tuple(needs), events, knots)
 
     def encode(self) -> Column:
         """The encoded features as array<float> without nulls, for rows that have the input columns and level_now."""
-        means_F, deviations_F, num_levels = np.array(self.means), np.array(self.deviations), self.num_levels
-        events_read = self.events
+        scaled, num_levels, events_read = self._all_scaled, self.num_levels, self.events
 
         # In numpy: Spark interprets what higher-order functions are given, and its logarithm is ten times slower.
         @F.arrow_udf(ENCODED)  # type: ignore[call-overload]
         def encoded(raw: pa.Array, level_now: pa.Array, needs: pa.Array, events: pa.Array) -> pa.Array:
             raw_NF, needs_NX = _matrix(raw), _matrix(needs)
-            scaled_NF = np.clip((_signed_log(raw_NF) - means_F) / deviations_F, -CLIP, CLIP)
             level_NK = level_now.to_numpy(zero_copy_only=False)[:, None] == np.arange(num_levels)
-            parts = [scaled_NF, level_NK, needs_NX, *([events_read.matrix(events)] if events_read else [])]
+            parts = [scaled(raw_NF), level_NK, needs_NX, *([events_read.matrix(events)] if events_read else [])]
             features_NE = np.concatenate(parts, axis=1).astype(np.float32)
             offsets = pa.array(np.arange(len(raw) + 1, dtype=np.int32) * features_NE.shape[1])
             return pa.ListArray.from_arrays(offsets, pa.array(features_NE.ravel()))
@@ -168,12 +175,32 @@ class Encoder:
     def decode(self, name: str, features_NE: NDArray[np.float32]) -> NDArray[np.float64]:
         """The raw values [N] of one input from encoded features, as far as they were not clipped. Errors: KeyError."""
         place = {given: place for place, given in enumerate(self.names)}[name]
-        logs = features_NE[:, place].astype(np.float64) * self.deviations[place] + self.means[place]
-        return np.sign(logs) * np.expm1(np.abs(logs))
+        return self.unscaled(place, features_NE[:, place])
+
+    def scaled(self, place: int, raw_N: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What raw values of the input at a place become, between -CLIP and CLIP."""
+        if self.knots:
+            return normal_scores(raw_N, self.knots[place], bound=CLIP)
+        return np.clip((_signed_log(raw_N) - self.means[place]) / self.deviations[place], -CLIP, CLIP)
+
+    def unscaled(self, place: int, encoded_N: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The raw values of the input at a place; what was clipped lies on its bound, ties of a quantile together."""
+        encoded = encoded_N.astype(np.float64)
+        if self.knots:
+            return of_normal_scores(encoded, self.knots[place], bound=CLIP)
+        logs_N = encoded * self.deviations[place] + self.means[place]
+        return np.sign(logs_N) * np.expm1(np.abs(logs_N))
+
+    def _all_scaled(self, raw_NF: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same as ``scaled`` of each input, at once where that is faster."""
+        if self.knots:
+            return np.stack([self.scaled(place, raw_N) for place, raw_N in enumerate(raw_NF.T)], axis=1)
+        return np.clip((_signed_log(raw_NF) - np.array(self.means)) / np.array(self.deviations), -CLIP, CLIP)
 
     def to_json(self) -> str:
-        """The encoder as JSON; equal encoders give equal text."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """The encoder as JSON; equal encoders give equal text, without knots the one from before there were any."""
+        values = asdict(self)
+        return json.dumps({name: value for name, value in values.items() if name != "knots" or value}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Encoder":
@@ -184,7 +211,9 @@ class Encoder:
             needs = tuple(Need(**item) for item in values["needs"])
             read = values["events"]
             events = EventInputs(read["num_events"], tuple(read["sizes"]), read["meaning"]) if read else None
-            return cls(inputs, values["num_levels"], tuple(values["means"]), tuple(values["deviations"]), needs, events)
+            moments = tuple(values["means"]), tuple(values["deviations"])
+            knots = tuple(tuple(of_input) for of_input in values.get("knots", ()))
+            return cls(inputs, values["num_levels"], *moments, needs, events, knots)
         except (ValueError, KeyError, TypeError) as problem:
             raise ArtefactError(f"an encoder cannot be read: {problem!r}. Run the stage examples again.") from None
 
@@ -250,6 +279,14 @@ def _partial_sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
     if num_rows:
         sums = [pa.array([[str(number) for number in each]]) for each in (totals, squares)]
         yield pa.record_batch([pa.array([num_rows]), *sums], names=["num_rows", "totals", "squares"])
+
+
+def _moments(raw: DataFrame) -> list[tuple[float, float]]:
+    """Mean and deviation of each element of the array ``raw``; nothing without rows."""
+    parts = raw.mapInArrow(_partial_sums, PARTIAL_SUMS).collect()
+    totals, squares = (_added_up([part[name] for part in parts]) for name in ("totals", "squares"))
+    num_rows = sum(part["num_rows"] for part in parts)
+    return [_mean_and_deviation(num_rows, *sums) for sums in zip(totals, squares, strict=True)]
 
 
 def _added_up(parts: Sequence[Sequence[str]]) -> list[int]:

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.config.model import ModelConfig
 from memberlevel_spark.errors import ArtefactError, ConfigError
-from memberlevel_spark.examples.build import build_examples, join_features, join_labels, level_needs, model_inputs
+from memberlevel_spark.examples.build import KEY, build_examples, join_features, join_labels, level_needs, model_inputs
 from memberlevel_spark.examples.encoder import Encoder, input_tables
 from memberlevel_spark.examples.event_inputs import NUM_HOURS, NUM_WEEKDAYS, EventInputs
 from memberlevel_spark.examples.labels import LabelWindows, build_labels, build_order_lines
@@ -21,6 +21,9 @@ from memberlevel_spark.levels.stage import level_rules, read_levels
 from memberlevel_spark.models.spec import EVENTS, inputs_of
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.schemas import EXAMPLES, MEMBER_LABELS
+
+# More rows move no quantile by anything that matters, and all different values of these are held in memory.
+QUANTILE_ROWS = 200_000
 
 
 def run_labels(run: Run) -> StageResult:
@@ -90,9 +93,17 @@ def fit_encoder(run: Run, training_rows: DataFrame, events: EventInputs | None) 
     inputs = model_inputs(
         features_of(run), rules, measures_of(run), weeks, profile=profile, breakdowns=breakdowns_of(run)
     )
-    encoder = Encoder.fit(training_rows, inputs, rules.num_levels, needs=level_needs(rules), events=events)
+    numbers, needs = run.config.examples.numbers, level_needs(rules)
+    rows = _some(training_rows) if numbers == "quantile" else training_rows
+    encoder = Encoder.fit(rows, inputs, rules.num_levels, needs=needs, events=events, numbers=numbers)
     encoder.require_meaning(published_meaning(run))
     return encoder
+
+
+def _some(training_rows: DataFrame) -> DataFrame:
+    """About ``QUANTILE_ROWS`` of them where there are more, the same ones every time."""
+    every = -(-training_rows.count() // QUANTILE_ROWS)
+    return training_rows.where(F.pmod(F.xxhash64(*KEY), F.lit(every)) == 0) if every > 1 else training_rows
 
 
 def load_encoder(run: Run, examples_version: int) -> Encoder:
