@@ -147,8 +147,9 @@ class FeaturesConfig(Model):
 
 
 class ExamplesConfig(Model):
-    """Number of Parquet files per split, and the rows of a file from which it is cut in two."""
+    """How numbers are encoded; number of Parquet files per split, and the rows from which a file is cut in two."""
 
+    numbers: Literal["standard", "quantile"]
     files_per_split: int = Field(ge=1)
     rows_per_file: int = Field(ge=1)
 

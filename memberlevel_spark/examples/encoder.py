@@ -1,7 +1,8 @@
 """The encoder: from named features to the one array<float> that training and scoring both read.
 
 Fitted on training rows only; kept as JSON in the bundle; the same function encodes for both. Numbers go through
-a signed log1p, are standardised and clipped; the level held now is one-hot. A null takes the value of its declaration.
+a signed log1p, are standardised and clipped, or become normal scores of the training rows' quantiles
+(``quantiles.py``); the level held now is one-hot. A null takes the value of its declaration.
 After them come the needs, which stay as they are: what a level's metric lacks to each level on the label date; and, for
 a model that reads them, the last events.
 """
@@ -10,7 +11,7 @@ import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from pyspark.sql import types as T
 
 from memberlevel_spark.errors import ArtefactError, first_five
 from memberlevel_spark.examples.event_inputs import EventInputs
+from memberlevel_spark.examples.quantiles import Knots, fit_knots, normal_scores, of_normal_scores
 from memberlevel_spark.schemas import MEMBER_EVENT_SEQUENCES
 
 CLIP = 5.0
@@ -30,6 +32,7 @@ FIXED_POINT = 1_000_000
 # So many squares of a fixed-point logarithm, at most 4.4e7 of a 64-bit number, add up within 64 bits.
 ROWS_PER_SUM = 4096
 ENCODED = T.ArrayType(T.FloatType(), containsNull=False)
+Numbers = Literal["standard", "quantile"]
 PARTIAL_SUMS = "num_rows bigint, totals array<string>, squares array<string>"
 
 
@@ -95,6 +98,7 @@ class Encoder:
     """Fitted encoder: ``means`` and ``deviations`` are of the signed log1p of each input over the training rows.
 
     ``next_categories`` are not read: they are what a model tells apart of the first order to come, most frequent first.
+    With ``knots``, the training rows' quantiles of each input, there are neither means nor deviations.
     """
 
     inputs: tuple[Input, ...]
@@ -104,6 +108,7 @@ class Encoder:
     needs: tuple[Need, ...] = ()
     events: EventInputs | None = None
     next_categories: tuple[str, ...] = ()
+    knots: tuple[Knots, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -148,19 +153,21 @@ class Encoder:
         *,
         needs: Sequence[Need] = (),
         events: EventInputs | None = None,
+        numbers: Numbers = "standard",
     ) -> "Encoder":
-        """Measure mean and standard deviation of each input; an input that never varies gets deviation 1."""
+        """Measure mean and standard deviation of each input, 1 where it never varies; or its quantiles.
+
+        Errors: ArtefactError when there are no rows.
+        """
         raw = training_rows.select(_raw(inputs).alias("raw"))
-        parts = raw.mapInArrow(_partial_sums, PARTIAL_SUMS).collect()
-        num_rows = sum(part["num_rows"] for part in parts)
-        if not num_rows:
+        moments = _moments(raw) if numbers == "standard" else []
+        knots = fit_knots(raw, len(inputs)) if numbers == "quantile" else ()
+        if not (moments or knots):
             raise ArtefactError(
                 "there are no training rows to fit the encoder on. Check timeline.train and the labels."
             )
-        totals, squares = (_added_up([part[name] for part in parts]) for name in ("totals", "squares"))
-        moments = [_mean_and_deviation(num_rows, *sums) for sums in zip(totals, squares, strict=True)]
-        means, deviations = zip(*moments, strict=True)
-        return cls(tuple(inputs), num_levels, means, deviations, tuple(needs), events)
+        means, deviations = zip(*moments, strict=True) if moments else ((), ())
+        return cls(tuple(inputs), num_levels, means, deviations, tuple(needs), events, knots=knots)
 
     def encode(self) -> Column:
         """The encoded features as array<float> without nulls, for rows that have the input columns and level_now."""
@@ -201,20 +208,41 @@ class Encoder:
         events_NV: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """The encoded features [N, num_features] of raw inputs, levels, needs and what is read of events."""
-        scaled_NF = np.clip((_signed_log(raw_NF) - np.array(self.means)) / np.array(self.deviations), -CLIP, CLIP)
         level_NK = level_now_N[:, None] == np.arange(self.num_levels)
-        parts = [scaled_NF, level_NK, needs_NX, *([] if events_NV is None else [events_NV])]
+        parts = [self._all_scaled(raw_NF), level_NK, needs_NX, *([] if events_NV is None else [events_NV])]
         return np.concatenate(parts, axis=1).astype(np.float32)
 
     def decode(self, name: str, features_NE: NDArray[np.float32]) -> NDArray[np.float64]:
         """The raw values [N] of one input from encoded features, as far as they were not clipped. Errors: KeyError."""
         place = {given: place for place, given in enumerate(self.names)}[name]
-        logs = features_NE[:, place].astype(np.float64) * self.deviations[place] + self.means[place]
-        return np.sign(logs) * np.expm1(np.abs(logs))
+        return self.unscaled(place, features_NE[:, place])
+
+    def scaled(self, place: int, raw_N: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What raw values of the input at a place become, between -CLIP and CLIP."""
+        if self.knots:
+            return normal_scores(raw_N, self.knots[place], bound=CLIP)
+        return np.clip((_signed_log(raw_N) - self.means[place]) / self.deviations[place], -CLIP, CLIP)
+
+    def unscaled(self, place: int, encoded_N: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The raw values of the input at a place; what was clipped lies on its bound, ties of a quantile together."""
+        encoded = encoded_N.astype(np.float64)
+        if self.knots:
+            return of_normal_scores(encoded, self.knots[place], bound=CLIP)
+        logs_N = encoded * self.deviations[place] + self.means[place]
+        return np.sign(logs_N) * np.expm1(np.abs(logs_N))
+
+    def _all_scaled(self, raw_NF: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same as ``scaled`` of each input, at once where that is faster."""
+        if self.knots:
+            return np.stack([self.scaled(place, raw_N) for place, raw_N in enumerate(raw_NF.T)], axis=1)
+        return np.clip((_signed_log(raw_NF) - np.array(self.means)) / np.array(self.deviations), -CLIP, CLIP)
 
     def to_json(self) -> str:
-        """The encoder as JSON; equal encoders give equal text. What is told is in it only where it is told."""
-        return json.dumps({k: v for k, v in asdict(self).items() if v or k != "next_categories"}, sort_keys=True)
+        """The encoder as JSON; equal encoders give equal text. What came later is in it only where there is any."""
+        later = ("next_categories", "knots")
+        return json.dumps(
+            {name: kept for name, kept in asdict(self).items() if kept or name not in later}, sort_keys=True
+        )
 
     @classmethod
     def from_json(cls, text: str) -> "Encoder":
@@ -225,9 +253,10 @@ class Encoder:
             needs = tuple(Need(**item) for item in values["needs"])
             read = values["events"]
             events = EventInputs(read["num_events"], tuple(read["sizes"]), read["meaning"]) if read else None
-            means, deviations = tuple(values["means"]), tuple(values["deviations"])
+            moments = tuple(values["means"]), tuple(values["deviations"])
             told = tuple(values.get("next_categories", ()))
-            return cls(inputs, values["num_levels"], means, deviations, needs, events, told)
+            knots = tuple(tuple(of_input) for of_input in values.get("knots", ()))
+            return cls(inputs, values["num_levels"], *moments, needs, events, told, knots)
         except (ValueError, KeyError, TypeError) as problem:
             raise ArtefactError(f"an encoder cannot be read: {problem!r}. Run the stage examples again.") from None
 
@@ -296,6 +325,14 @@ def _partial_sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
     if num_rows:
         sums = [pa.array([[str(number) for number in each]]) for each in (totals, squares)]
         yield pa.record_batch([pa.array([num_rows]), *sums], names=["num_rows", "totals", "squares"])
+
+
+def _moments(raw: DataFrame) -> list[tuple[float, float]]:
+    """Mean and deviation of each element of the array ``raw``; nothing without rows."""
+    parts = raw.mapInArrow(_partial_sums, PARTIAL_SUMS).collect()
+    totals, squares = (_added_up([part[name] for part in parts]) for name in ("totals", "squares"))
+    num_rows = sum(part["num_rows"] for part in parts)
+    return [_mean_and_deviation(num_rows, *sums) for sums in zip(totals, squares, strict=True)]
 
 
 def _added_up(parts: Sequence[Sequence[str]]) -> list[int]:

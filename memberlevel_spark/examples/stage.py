@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from memberlevel_spark.config.model import ModelConfig
 from memberlevel_spark.errors import ArtefactError, ConfigError
 from memberlevel_spark.examples.build import (
+    KEY,
     build_examples,
     examples_contract,
     join_features,
@@ -30,6 +31,9 @@ from memberlevel_spark.levels.stage import level_rules, read_levels
 from memberlevel_spark.models.spec import EVENTS, inputs_of
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.schemas import MEMBER_LABELS
+
+# More rows move no quantile by anything that matters, and all different values of these are held in memory.
+QUANTILE_ROWS = 200_000
 
 
 def run_labels(run: Run) -> StageResult:
@@ -104,7 +108,9 @@ def fit_encoder(run: Run, training_rows: DataFrame, events: EventInputs | None, 
     inputs = model_inputs(
         features_of(run), rules, measures_of(run), weeks, profile=profile, breakdowns=breakdowns_of(run)
     )
-    encoder = Encoder.fit(training_rows, inputs, rules.num_levels, needs=level_needs(rules), events=events)
+    numbers, needs = run.config.examples.numbers, level_needs(rules)
+    rows = _some(training_rows) if numbers == "quantile" else training_rows
+    encoder = Encoder.fit(rows, inputs, rules.num_levels, needs=needs, events=events, numbers=numbers)
     encoder.require_meaning(published_meaning(run))
     return replace(encoder, next_categories=_next_categories(training_rows, next_categories))
 
@@ -119,6 +125,12 @@ def _next_categories(training_rows: DataFrame, asked: int) -> tuple[str, ...]:
             f" {asked}. Map products with a category and run the stages from silver on, or set it to 0."
         )
     return found
+
+
+def _some(training_rows: DataFrame) -> DataFrame:
+    """About ``QUANTILE_ROWS`` of them where there are more, the same ones every time."""
+    every = -(-training_rows.count() // QUANTILE_ROWS)
+    return training_rows.where(F.pmod(F.xxhash64(*KEY), F.lit(every)) == 0) if every > 1 else training_rows
 
 
 def load_encoder(run: Run, examples_version: int) -> Encoder:

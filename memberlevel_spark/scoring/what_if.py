@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from memberlevel_spark.examples.encoder import CLIP, WEEKLY, Encoder
+from memberlevel_spark.examples.encoder import WEEKLY, Encoder
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ class Lever:
         place: int,
         change: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     ) -> NDArray[np.float32]:
-        mean, deviation = self.encoder.means[place], self.encoder.deviations[place]
-        logs_N = encoded_N.astype(np.float64) * deviation + mean
-        raw_N = change(np.sign(logs_N) * np.expm1(np.abs(logs_N)))
-        again_N = np.clip((np.sign(raw_N) * np.log1p(np.abs(raw_N)) - mean) / deviation, -CLIP, CLIP)
-        return np.asarray(again_N, dtype=np.float32)
+        raw_N = self.encoder.unscaled(place, encoded_N)
+        if self.encoder.knots:
+            # Metrics are whole numbers. A digit that float32 lost would put a member beside those it is equal to, whose
+            # score may be far away.
+            raw_N = np.rint(raw_N)
+        return self.encoder.scaled(place, change(raw_N)).astype(np.float32)
