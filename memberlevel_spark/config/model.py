@@ -21,6 +21,7 @@ ModelName = Literal["linear", "logistic", "svm", "mlp", "cnn", "lstm", "gru", "t
 ModelInput = Literal["features", "weeks", "events"]
 Pretraining = Literal["masked", "next", "contrastive"]
 LevelHead = Literal["rules", "gate", "softmax", "ordinal"]
+SpendHead = Literal["mixture", "lognormal"]
 CalibratedHead = Literal["level", "p_buy", "spend"]
 
 
@@ -161,6 +162,7 @@ class ModelConfig(Model):
     name: ModelName
     reads: tuple[ModelInput, ...]
     level_head: LevelHead
+    spend_head: SpendHead
     hidden: tuple[int, ...]
     periodic: int = Field(ge=0, le=64)
     dropout: float = Field(ge=0, lt=1)
@@ -209,6 +211,7 @@ class VariantConfig(Model):
     name: ModelName | None = None
     reads: tuple[ModelInput, ...] | None = None
     level_head: LevelHead | None = None
+    spend_head: SpendHead | None = None
     hidden: tuple[int, ...] | None = None
     periodic: int | None = Field(default=None, ge=0, le=64)
     dropout: float | None = Field(default=None, ge=0, lt=1)

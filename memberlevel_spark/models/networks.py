@@ -19,9 +19,11 @@ from memberlevel_spark.models.bodies import Body
 from memberlevel_spark.models.counts import Counts, CountsHead
 from memberlevel_spark.models.int8 import use_int8_layers
 from memberlevel_spark.models.level_heads import Gate, NormalLevels, OrdinalLevels, SoftmaxLevels, levels_by_rules
+from memberlevel_spark.models.lognormal import LogNormalAmounts, LogNormalHead
 from memberlevel_spark.models.spec import LINEAR, ModelSpec
 
 SPEND, ORDERS = "spend_cents", "num_orders"
+SPEND_HEADS = {"mixture": AmountsHead, "lognormal": LogNormalHead}
 
 
 class Outlook(NamedTuple):
@@ -30,7 +32,7 @@ class Outlook(NamedTuple):
     log_p_level_BK: Tensor
     log_p_none_B: Tensor  # log P(no order)
     orders: Counts
-    spend: Amounts  # in minor units
+    spend: Amounts | LogNormalAmounts  # in minor units
     log_scale_T: Tensor  # how unsure each task of the loss is taken to be: level, orders, spend, next category
     log_p_category_BC: Tensor | None = None  # of the first order, given that there is one; None: it is not told
 
@@ -44,7 +46,7 @@ class Network(nn.Module):
         self.body = Body(spec)
         width = self.body.width
         self.some = nn.Linear(width, 1)
-        self.orders, self.spend = CountsHead(width), AmountsHead(width)
+        self.orders, self.spend = CountsHead(width), SPEND_HEADS[spec.spend_head](width)
         by_others = [metric for metric in spec.metrics if metric not in (SPEND, ORDERS)] if spec.by_rules else []
         self.earned = nn.ModuleDict({metric: EarnedHead(width) for metric in by_others})
         self.levels = _level_head(spec, width)
@@ -69,7 +71,9 @@ class Network(nn.Module):
             return outlook
         return outlook._replace(log_p_category_BC=functional.log_softmax(self.categories(known_BH), dim=1))
 
-    def _levels(self, known_BH: Tensor, needs_BN: Tensor, earned: Mapping[str, Counts | Amounts]) -> Tensor:
+    def _levels(
+        self, known_BH: Tensor, needs_BN: Tensor, earned: Mapping[str, Counts | Amounts | LogNormalAmounts]
+    ) -> Tensor:
         if not self._spec.by_rules:
             assert self.levels is not None
             direct_BK: Tensor = self.levels(known_BH)

@@ -24,8 +24,9 @@ READS = {
 }
 BODIES = tuple(READS)
 HEADS = ("rules", "gate", "softmax", "ordinal")
-# Keys that a file may lack.
-LATER = ("int8", "periodic", "next_categories")
+SPEND_HEADS = ("mixture", "lognormal")
+# Keys that a file may lack, and what they are then.
+LATER = {"int8": False, "periodic": 0, "next_categories": 0, "spend_head": "mixture"}
 # Of every event: type, category, channel, product bucket, hour, weekday; amount, gap, age.
 NUM_EVENT_INDICES, NUM_EVENT_NUMBERS = 6, 3
 
@@ -43,6 +44,7 @@ class ModelSpec:
         dropout: share of hidden units dropped in training.
         periodic: frequencies by which every feature is also read (``numeric_embeddings.py``); 0: as it is only.
         level_head: ``rules``, ``gate``, ``softmax`` or ``ordinal``; the linear kinds bring their own.
+        spend_head: what the spend given an order is: ``mixture`` of log-logistics, or ``lognormal``.
         metrics: the metrics whose needs end the array; with none there is no head by rules.
         every_metric: whether a level asks for all metrics, or for any one of them.
         weekly: number of measures and of weeks of the weekly tiles.
@@ -72,10 +74,12 @@ class ModelSpec:
     int8: bool = False
     periodic: int = 0
     next_categories: int = 0
+    spend_head: str = "mixture"
 
     def __post_init__(self) -> None:
         _require_known("model", self.name, (*LINEAR, *BODIES))
         _require_known("level head", self.level_head, HEADS)
+        _require_known("spend head", self.spend_head, SPEND_HEADS)
         sizes_fit = self.num_encoded >= 1 and self.num_levels >= 2 and all(width >= 1 for width in self.hidden)
         if not (sizes_fit and 0 <= self.dropout < 1 and min(self.periodic, self.next_categories) >= 0):
             raise ConfigError(
@@ -141,7 +145,7 @@ class ModelSpec:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can hold; what came later only where it is used: other files stay the same."""
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {name: value for name, value in plain.items() if name not in LATER or value}
+        return {name: value for name, value in plain.items() if name not in LATER or value != LATER[name]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelSpec":

@@ -106,6 +106,7 @@ def training_job(
             dropout=config.model.dropout,
             periodic=config.model.periodic,
             level_head=config.model.level_head,
+            spend_head=config.model.spend_head,
             metrics=encoder.metrics,
             every_metric=config.levels.reach == "all",
             weekly=encoder.num_weekly,

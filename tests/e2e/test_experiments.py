@@ -17,7 +17,7 @@ SETTINGS = (
     "experiments.num_tests=2",
     "experiments.every_days=28",
     "experiments.seeds=[1, 2]",
-    "experiments.variants={softmax: {level_head: softmax}}",
+    "experiments.variants={softmax: {level_head: softmax}, lognormal: {spend_head: lognormal}}",
     "experiments.variants_every=8",
     "experiments.num_resamples=20",
     "experiments.learning_curve_shares=[1.0, 0.5]",
@@ -35,13 +35,20 @@ def test_every_forecaster_is_judged_on_every_test_date_by_what_was_known_then(
     assert record["test_dates"] == ["2024-08-31", "2024-09-28"]
     found = {(row["test"], row["forecaster"], row["seed"]) for row in record["results"]}
     assert {(day, "model", seed) for day in record["test_dates"] for seed in (1, 2)} <= found
-    assert {row for row in found if row[1] == "softmax"} == {("2024-09-28", "softmax", seed) for seed in (1, 2)}
+    for name in ("softmax", "lognormal"):
+        assert {row for row in found if row[1] == name} == {("2024-09-28", name, seed) for seed in (1, 2)}
     assert {row[2] for row in found if row[1] == "boosted_tree"} == {1, 2}
     assert {row[2] for row in found if row[1] == "persistence"} == {1}
     # Only the later date has an earlier one whose labels were known by then.
     assert {row for row in found if row[1] == "calibrated"} == {("2024-09-28", "calibrated", seed) for seed in (1, 2)}
-    others = {"softmax", "calibrated", "boosted_tree", "logistic", "run_rate", "persistence", "majority"}
+    others = {"softmax", "lognormal", "calibrated", "boosted_tree", "logistic", "run_rate", "persistence", "majority"}
     assert set(record["differences"]) == others
+    spend = {
+        row["forecaster"]: row["spend_mae"]
+        for row in record["results"]
+        if (row["test"], row["seed"]) == ("2024-09-28", 1) and row["forecaster"] in ("model", "lognormal")
+    }
+    assert 0.5 < spend["lognormal"] / spend["model"] < 2 and spend["lognormal"] != spend["model"]
     examples = spark.read.format("delta").load(str(shop / "tables" / "backtest_examples"))
     days = {row["split"] for row in examples.select("split").distinct().collect()}
     assert days == {*record["test_dates"], *(f"2024-{day}" for day in ("05-11", "06-08", "07-06", "08-03"))}

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scipy.special import softmax
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.models.calibrators import CALIBRATORS, Calibrators, Curve
 from memberlevel_spark.models.networks import build_network
-from memberlevel_spark.models.spec import ModelSpec
+from memberlevel_spark.models.spec import SPEND_HEADS, ModelSpec
 from memberlevel_spark.scoring.predictor import BLOCK_ROWS, NUMBERS, QUANTILES, PackedModel, predict
 
 pytestmark = pytest.mark.torch
@@ -24,12 +25,15 @@ P_BUY = Curve((0.05, 0.3, 0.7, 0.95), (0.02, 0.02, 0.8, 0.9))
 SPEND = Curve((0.0, 2000.0, 9000.0), (0.0, 3000.0, 4000.0))
 
 
-def packed(calibrators: Calibrators | None = None, *, some_bias: float = 0.0) -> PackedModel:
+def packed(
+    calibrators: Calibrators | None = None, *, some_bias: float = 0.0, spend_head: str = "mixture"
+) -> PackedModel:
     torch.manual_seed(2)
-    network = build_network(SPEC)
+    spec = replace(SPEC, spend_head=spend_head)
+    network = build_network(spec)
     with torch.no_grad():
         network.some.bias += some_bias
-    files = {"model.safetensors": save(network.state_dict()), "model.json": json.dumps(SPEC.to_dict()).encode()}
+    files = {"model.safetensors": save(network.state_dict()), "model.json": json.dumps(spec.to_dict()).encode()}
     return PackedModel.of(files if calibrators is None else {**files, CALIBRATORS: calibrators.to_json().encode()})
 
 
@@ -57,8 +61,9 @@ def test_the_temperature_divides_the_levels_and_leaves_the_rest() -> None:
     assert (cooled[:, 3:] == plain[:, 3:]).all()
 
 
-def test_a_calibrated_p_buy_goes_into_orders_spend_and_its_quantiles() -> None:
-    plain, found = numbers_of(packed()), numbers_of(packed(Calibrators(p_buy=P_BUY)))
+@pytest.mark.parametrize("head", SPEND_HEADS)
+def test_a_calibrated_p_buy_goes_into_orders_spend_and_its_quantiles(head: str) -> None:
+    plain, found = (numbers_of(packed(given, spend_head=head)) for given in (None, Calibrators(p_buy=P_BUY)))
     np.testing.assert_allclose(found["p_buy"], np.interp(plain["p_buy"], P_BUY.x, P_BUY.y), rtol=1e-12)
     for name in ("expected_orders", "expected_spend_cents"):
         np.testing.assert_allclose(found[name] / found["p_buy"], plain[name] / plain["p_buy"], rtol=1e-5)
@@ -83,8 +88,9 @@ def test_a_calibrated_spend_keeps_the_order_of_members_and_touches_nothing_else(
         assert (found[name] == values).all(), name
 
 
-def test_where_nobody_buys_nothing_is_spent() -> None:
-    found = numbers_of(packed(Calibrators(spend_cents=SPEND), some_bias=-1e4))
+@pytest.mark.parametrize("head", SPEND_HEADS)
+def test_where_nobody_buys_nothing_is_spent(head: str) -> None:
+    found = numbers_of(packed(Calibrators(spend_cents=SPEND), some_bias=-1e4, spend_head=head))
     for name in NUMBERS:
         assert (found[name] == 0).all(), name
 

@@ -61,6 +61,30 @@ def test_every_network_forecasts_levels_orders_and_spend_with_a_gradient_for_eve
         assert parameter.grad.abs().sum() > 0, name_of
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_a_lognormal_spend_gives_every_weight_a_gradient_too(head: str) -> None:
+    network = build_network(spec_of("mlp", head, spend_head="lognormal"))
+    outlook = network(member_rows())
+    target_B, outcomes_B2 = torch.arange(64) % 4, torch.tensor([[0.0, 0.0], [3.0, 4_500.0]]).repeat(32, 1)
+    losses = [cross_entropy_B(outlook.log_p_level_BK, target_B)[:, None], outcome_losses_B2(outlook, outcomes_B2)]
+    weighed_B(torch.cat(losses, dim=1), outlook.log_scale_T).sum().backward()
+    for name_of, parameter in network.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name_of
+        assert parameter.grad.abs().sum() > 0, name_of
+
+
+def test_levels_by_rules_follow_from_a_lognormal_spend() -> None:
+    spec = ModelSpec("mlp", 8, 3, hidden=(4,), level_head="rules", metrics=("spend_cents",), spend_head="lognormal")
+    rows = torch.cat([random_rows(4, 6), torch.tensor([[0.0, 900.0], [500.0, 4_000.0]]).repeat(2, 1)], dim=1)
+    outlook = build_network(spec).eval()(rows)
+    mu, sigma = (outlook.spend[place].detach().double().numpy()[:, None] for place in (1, 2))
+    p_some = outlook.spend.log_p_some_B.detach().double().exp().numpy()[:, None]
+    needs = rows[:, 6:].double().numpy()
+    reached = np.where(needs > 0, p_some * norm.sf(np.log(needs + 0.5), mu, sigma), 1.0)
+    expected = np.diff(np.pad(reached, ((0, 0), (1, 1)), constant_values=((0, 0), (1, 0))), axis=1) * -1
+    np.testing.assert_allclose(outlook.log_p_level_BK.exp().detach().numpy(), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(("name", "head"), KINDS)
 def test_a_row_is_forecast_the_same_alone_and_in_a_batch(name: str, head: str) -> None:
     network, rows = build_network(spec_of(name, head)).eval(), member_rows()
@@ -202,6 +226,9 @@ def test_a_spec_survives_json() -> None:
     spec = spec_of("gru", "rules", every_metric=False)
     assert ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert ModelSpec.from_dict((spec8 := replace(spec, int8=True)).to_dict()) == spec8
+    lognormal = replace(spec, spend_head="lognormal")
+    assert ModelSpec.from_dict(json.loads(json.dumps(lognormal.to_dict()))) == lognormal
+    assert "spend_head" not in spec.to_dict()
 
 
 def test_an_unknown_model_is_refused_with_the_nearest_name() -> None:
@@ -231,6 +258,8 @@ def test_heads_by_rules_need_metrics_and_sequences_need_weeks() -> None:
         ModelSpec("lstm", 5, 4)
     with pytest.raises(ConfigError, match=r"unknown level head: 'gates'\. .*nearest: gate\."):
         ModelSpec("mlp", 5, 4, level_head="gates")
+    with pytest.raises(ConfigError, match=r"unknown spend head: 'normal'\. .*nearest: lognormal\."):
+        ModelSpec("mlp", 5, 4, spend_head="normal")
 
 
 def test_periodic_embeddings_are_waves_of_each_feature_alone_and_begin_slow():

@@ -14,10 +14,15 @@ import pytest
 import torch
 import torch.multiprocessing
 
+from memberlevel_spark.config import load_config
+from memberlevel_spark.config.model import ModelConfig
 from memberlevel_spark.errors import ArtefactError, ConfigError, DataQualityError
+from memberlevel_spark.examples.encoder import Encoder, Input, Need
 from memberlevel_spark.feed.fields import Fields
 from memberlevel_spark.feed.loader import FeedLoader
 from memberlevel_spark.feed.plan import plan_feed, read_row_groups
+from memberlevel_spark.models.losses import outcome_losses_B2
+from memberlevel_spark.models.networks import build_network
 from memberlevel_spark.models.spec import ModelSpec
 from memberlevel_spark.training.artefacts import ARTEFACTS, load_network, read_run
 from memberlevel_spark.training.failures import RankLostError, explain, last_error_line, write_failure
@@ -26,6 +31,7 @@ from memberlevel_spark.training.launch import run_training
 from memberlevel_spark.training.rank import run_rank
 from memberlevel_spark.training.ranks import join_ranks
 from memberlevel_spark.training.schedule import learning_rate_at
+from memberlevel_spark.training.stage import training_job
 from tests.torch.made_examples import (
     NUM_FEATURES,
     NUM_LEVELS,
@@ -40,6 +46,8 @@ from tests.torch.made_examples import (
 )
 
 pytestmark = pytest.mark.torch
+
+JOURNEY = Path(__file__).parents[2] / "conf" / "complete_journey.yaml"
 
 
 def as_rank(rank: int, ports: list[int], jobs: list[str]) -> None:
@@ -72,6 +80,32 @@ def test_the_other_networks_learn_it_too(tmp_path: Path, name: str) -> None:
     spec = ModelSpec(name, NUM_FEATURES, NUM_LEVELS)
     run = run_training(small_job(tmp_path, model=spec, max_epochs=15, learning_rate=0.1))
     assert run.best.validation_accuracy > 0.9
+
+
+def test_a_lognormal_spend_is_learned(tmp_path: Path) -> None:
+    spec = ModelSpec("mlp", NUM_FEATURES, NUM_LEVELS, hidden=(16,), dropout=0.1, spend_head="lognormal")
+    plain = small_job(tmp_path, model=spec, max_epochs=15)
+    run_training(plain)
+    rows = examples_table(50_000, 2000)
+    features, outcomes = (torch.tensor(rows.column(name).to_pylist()) for name in ("features", "outcomes"))
+    with torch.inference_mode():
+        learned, fresh = (network(features) for network in (load_network(Path(plain.run_dir)), build_network(spec)))
+    losses = [outcome_losses_B2(each, outcomes)[:, 1].mean().item() for each in (learned, fresh)]
+    assert losses[0] < losses[1] - 0.3
+    assert learned.spend.mean().mean().item() == pytest.approx(outcomes[:, 1].mean().item(), rel=0.2)
+
+
+def test_what_the_configuration_says_of_the_model_reaches_the_network(tmp_path: Path) -> None:
+    told = {"hidden": [7], "dropout": 0.4, "periodic": 3, "level_head": "rules", "spend_head": "lognormal"}
+    told |= {"reads": ["features", "weeks"]}
+    config = load_config(JOURNEY, [f"model.{name}={json.dumps(value)}" for name, value in told.items()])
+    inputs = (Input("x"), Input("weekly_spend_cents", 0))
+    encoder = Encoder(inputs, 4, (0.0, 0.0), (1.0, 1.0), tuple(Need("spend_cents", level) for level in (1, 2, 3)))
+    spec = training_job(config, tmp_path, encoder, train_files=(), validation_files=()).model
+    names = {item.name for item in dataclasses.fields(ModelSpec)} & set(ModelConfig.model_fields)
+    assert names == {"name", *told}
+    assert {name: getattr(spec, name) for name in names} == {name: getattr(config.model, name) for name in names}
+    assert config.experiments.variants["lognormal"].spend_head == "lognormal"
 
 
 def test_the_kept_weights_are_those_of_the_best_epoch_and_the_curves_tell_the_truth(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ MODEL = ModelConfig(
     name="mlp",
     reads=(),
     level_head="softmax",
+    spend_head="mixture",
     hidden=(16,),
     periodic=0,
     dropout=0.1,
