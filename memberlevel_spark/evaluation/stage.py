@@ -92,11 +92,16 @@ def require_members(number: int, test: date) -> None:
 
 
 def load_evaluation(run: Run) -> dict[str, Any]:
-    """The evaluation of this configuration's model. Errors: ArtefactError when it has not been evaluated."""
+    """The evaluation of this configuration's model.
+
+    Errors: ArtefactError when it has not been evaluated, or by a version that asked less.
+    """
     path = run_dir(run) / EVALUATION
-    if not path.is_file():
-        raise ArtefactError(f"this configuration has not been evaluated: {path} is missing. Run the stage evaluate.")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    evaluation = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if "comparisons" not in evaluation:
+        lacking = "lacks comparisons" if evaluation else "is missing"
+        raise ArtefactError(f"this configuration has not been evaluated: {path} {lacking}. Run the stage evaluate.")
+    return dict(evaluation)
 
 
 def reach_of_known(test: DataFrame, target: np.ndarray, forecasts: dict[str, np.ndarray]) -> Reach:

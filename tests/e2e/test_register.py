@@ -62,7 +62,7 @@ def test_the_decision_and_its_numbers_are_kept_with_both_aliases(own_shop: Path)
 
 
 def test_a_model_that_fails_the_gate_is_challenger_and_the_champion_stays(
-    own_shop: Path, job: Callable[..., int], caplog: pytest.LogCaptureFixture
+    own_shop: Path, job: Callable[..., int], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry = own_shop / "registry"
     before = (registry / "champion.json").read_bytes()
@@ -73,8 +73,12 @@ def test_a_model_that_fails_the_gate_is_challenger_and_the_champion_stays(
     try:
         with caplog.at_level("INFO"):
             assert job("register") == 0
+        del evaluation["comparisons"]
+        (run_dir / "evaluation.json").write_text(json.dumps(evaluation))
+        assert job("register") == 4
     finally:
         (run_dir / "evaluation.json").write_text(good)
+    assert "evaluation.json lacks comparisons. Run the stage evaluate" in capsys.readouterr().err
     assert "did not pass the gate, champion stays m" in caplog.text
     assert (registry / "champion.json").read_bytes() == before
     assert read(registry / "challenger.json")["decision"]["passed"] is False
