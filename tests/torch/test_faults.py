@@ -133,7 +133,7 @@ def test_a_driver_that_is_ended_is_gone_on_from_to_the_very_bytes(
 ) -> None:
     processes = 1 if how == "inline" else 2
     # Long enough not to be over before the signal arrives.
-    settings = {"how": how, "num_processes": processes, "max_epochs": 120, "patience_epochs": 120}
+    settings = {"how": how, "num_processes": processes, "max_epochs": 200, "patience_epochs": 200}
     plain = small_job(tmp_path, **settings)
     process = started(tmp_path, plain)
     ranks = psutil.Process(process.pid).children(recursive=True)

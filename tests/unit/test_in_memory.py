@@ -3,10 +3,12 @@
 import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.examples.encoder import Encoder, Input, Need
+from memberlevel_spark.scoring.apply import with_result
 from memberlevel_spark.scoring.ledger import score_values
 from memberlevel_spark.scoring.reasons import told_reasons
 
@@ -103,3 +105,9 @@ def test_reasons_come_largest_first_equal_ones_by_their_words_and_none_without_e
         ("spend", 0.1),
     ]
     assert told["reasons_down"] == [] and len(told["reasons_buy"]) == 4 and told["unexplained_p_buy"] == 1.0
+
+
+def test_a_model_that_does_not_answer_for_every_row_is_refused():
+    batch = pa.record_batch({"member_id": ["a", "b"], "features": [[1.0], [2.0]]})
+    with pytest.raises(ArtefactError, match="does not answer for every row: 1 forecasts of 2 rows"):
+        with_result(batch, np.zeros((1, 3)), name="forecast")
