@@ -167,6 +167,7 @@ class ModelConfig(Model):
     periodic: int = Field(ge=0, le=64)
     dropout: float = Field(ge=0, lt=1)
     next_categories: int = Field(default=0, ge=0, le=200)
+    components: int = Field(default=0, ge=0, le=1000)
     pretraining: Pretraining | None
     frozen: bool
     calibration: tuple[CalibratedHead, ...]
@@ -216,6 +217,7 @@ class VariantConfig(Model):
     periodic: int | None = Field(default=None, ge=0, le=64)
     dropout: float | None = Field(default=None, ge=0, lt=1)
     next_categories: int | None = Field(default=None, ge=0, le=200)
+    components: int | None = Field(default=None, ge=0, le=1000)
     pretraining: Pretraining | None = None
     frozen: bool | None = None
 

@@ -91,7 +91,7 @@ def _prepared(run: Run, origins: tuple[Origin, ...]) -> Shop:
     labels = run.tables.read("member_labels").where(F.col("as_of_date").isin(dates))
     labelled = join_outcomes(join_features(*inputs), labels, split=F.col("as_of_date"))
     earliest = labelled.where(F.col("as_of_date").isin(list(origins[0].train)))
-    encoder = fit_encoder(run, earliest, events, next_categories=max(model.next_categories for model in compared))
+    encoder = fit_encoder(run, earliest, events, compared)
     examples = build_examples(labelled, encoder, files_per_split=run.config.training.lanes)
     commit = run.tables.replace(examples_contract(encoder, BACKTEST_EXAMPLES), examples)
     written = run.tables.read(BACKTEST_EXAMPLES.name, commit.version).orderBy("as_of_date", "row_key").toArrow()

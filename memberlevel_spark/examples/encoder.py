@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from memberlevel_spark.errors import ArtefactError, first_five
+from memberlevel_spark.examples.components import Components
 from memberlevel_spark.examples.event_inputs import EventInputs
 from memberlevel_spark.examples.quantiles import Knots, fit_knots, normal_scores, of_normal_scores
 from memberlevel_spark.schemas import MEMBER_EVENT_SEQUENCES
@@ -98,7 +99,8 @@ class Encoder:
     """Fitted encoder: ``means`` and ``deviations`` are of the signed log1p of each input over the training rows.
 
     ``next_categories`` are not read: they are what a model tells apart of the first order to come, most frequent first.
-    With ``knots``, the training rows' quantiles of each input, there are neither means nor deviations.
+    With ``knots``, the training rows' quantiles of each input, there are neither means nor deviations. ``components``
+    are for networks that read them instead of the elements before the needs; the array is the same.
     """
 
     inputs: tuple[Input, ...]
@@ -109,6 +111,7 @@ class Encoder:
     events: EventInputs | None = None
     next_categories: tuple[str, ...] = ()
     knots: tuple[Knots, ...] = ()
+    components: Components = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -239,7 +242,7 @@ class Encoder:
 
     def to_json(self) -> str:
         """The encoder as JSON; equal encoders give equal text. What came later is in it only where there is any."""
-        later = ("next_categories", "knots")
+        later = ("next_categories", "knots", "components")
         return json.dumps(
             {name: kept for name, kept in asdict(self).items() if kept or name not in later}, sort_keys=True
         )
@@ -256,7 +259,8 @@ class Encoder:
             moments = tuple(values["means"]), tuple(values["deviations"])
             told = tuple(values.get("next_categories", ()))
             knots = tuple(tuple(of_input) for of_input in values.get("knots", ()))
-            return cls(inputs, values["num_levels"], *moments, needs, events, told, knots)
+            components = tuple(tuple(of_array) for of_array in values.get("components", ()))
+            return cls(inputs, values["num_levels"], *moments, needs, events, told, knots, components)
         except (ValueError, KeyError, TypeError) as problem:
             raise ArtefactError(f"an encoder cannot be read: {problem!r}. Run the stage examples again.") from None
 

@@ -1,6 +1,7 @@
 """The stages labels and examples."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from memberlevel_spark.examples.build import (
     level_needs,
     model_inputs,
 )
+from memberlevel_spark.examples.components import Components, build_moments, components_of
 from memberlevel_spark.examples.encoder import Encoder, input_tables
 from memberlevel_spark.examples.event_inputs import NUM_HOURS, NUM_WEEKDAYS, EventInputs
 from memberlevel_spark.examples.labels import LabelWindows, build_labels, build_order_lines
@@ -66,8 +68,7 @@ def run_examples(run: Run) -> StageResult:
     read = {name: run.tables.version(name) for name in (*input_tables(events), "member_labels")}
     *tables, labels = (run.tables.read(name, version) for name, version in read.items())
     labelled = join_labels(join_features(*tables), labels, config.timeline.split)
-    training_rows, told = labelled.where(F.col("split") == "train"), config.model.next_categories
-    encoder = fit_encoder(run, training_rows, events, next_categories=told)
+    encoder = fit_encoder(run, labelled.where(F.col("split") == "train"), events, [config.model])
     examples = build_examples(labelled, encoder, files_per_split=config.examples.files_per_split)
     commit = run.tables.replace(examples_contract(encoder), examples, rows_per_file=config.examples.rows_per_file)
     path = encoder_path(run)
@@ -99,8 +100,11 @@ def event_inputs(run: Run) -> EventInputs:
     return EventInputs(features.sequence_events, sizes, meaning)
 
 
-def fit_encoder(run: Run, training_rows: DataFrame, events: EventInputs | None, *, next_categories: int) -> Encoder:
-    """The encoder of the shop's features, fitted on these rows, with the most frequent of their next categories.
+def fit_encoder(
+    run: Run, training_rows: DataFrame, events: EventInputs | None, models: Sequence[ModelConfig]
+) -> Encoder:
+    """The encoder of the shop's features, fitted on these rows, with what each of these models asks of it: the most
+    frequent of the next categories, and principal components.
 
     Errors: ArtefactError when there are no rows; ConfigError when next categories are asked for and no row has one.
     """
@@ -112,7 +116,20 @@ def fit_encoder(run: Run, training_rows: DataFrame, events: EventInputs | None, 
     rows = _some(training_rows) if numbers == "quantile" else training_rows
     encoder = Encoder.fit(rows, inputs, rules.num_levels, needs=needs, events=events, numbers=numbers)
     encoder.require_meaning(published_meaning(run))
-    return replace(encoder, next_categories=_next_categories(training_rows, next_categories))
+    num_categories = max(model.next_categories for model in models)
+    num_components = max(model.components for model in models)
+    return replace(
+        encoder,
+        next_categories=_next_categories(training_rows, num_categories),
+        components=_components(training_rows, encoder, num_components),
+    )
+
+
+def _components(training_rows: DataFrame, encoder: Encoder, asked: int) -> Components:
+    if not asked:
+        return ()
+    encoded = training_rows.select(encoder.encode().alias("features"))
+    return components_of(build_moments(encoded, num_elements=encoder.num_scaled).collect(), asked)
 
 
 def _next_categories(training_rows: DataFrame, asked: int) -> tuple[str, ...]:

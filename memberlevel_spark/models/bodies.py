@@ -2,8 +2,8 @@
 
 ``linear`` bodies give the encoded features as they are. The others end in an MLP, and give what they read plainly
 beside what they make of it: what is linear already (today's level, what is carried over) need not be learned, only
-corrected. They read what the spec says: encoded features, weekly tiles as a sequence, the last events; without the
-encoded features there is today's level alone beside the sequences.
+corrected. They read what the spec says: encoded features or their principal components, weekly tiles as a sequence, the
+last events; without the encoded features there is today's level alone beside the sequences.
 
 Shape legend: B rows of a batch, F features, H hidden units, M measures of the weekly tiles, W weeks.
 """
@@ -11,6 +11,7 @@ Shape legend: B rows of a batch, F features, H hidden units, M measures of the w
 import torch
 from torch import Tensor, nn
 
+from memberlevel_spark.models.components import PrincipalComponents
 from memberlevel_spark.models.events import EventEncoder
 from memberlevel_spark.models.lane_dropout import LaneDropout
 from memberlevel_spark.models.numeric_embeddings import NUM_UNITS, PeriodicEmbeddings
@@ -32,6 +33,10 @@ class Body(nn.Module):
             self.events = EventEncoder(spec)
         self._first_plain = 0 if FEATURES in reads else spec.num_encoded - spec.num_levels
         num_plain = spec.num_encoded - self._first_plain
+        self.components = None
+        if spec.components:
+            self.components = PrincipalComponents(num_plain, spec.components)
+            num_plain = spec.components
         width = num_plain + sum(part.width for part in (self.weeks, self.events) if part is not None)
         self.numbers = None
         if spec.periodic and spec.name not in LINEAR:
@@ -47,6 +52,8 @@ class Body(nn.Module):
     def forward(self, features_BF: Tensor) -> Tensor:
         """Return [B, width]: what is read plainly, and after it what was made of everything."""
         plain_BF = features_BF[:, self._first_plain : self._spec.num_encoded]
+        if self.components is not None:
+            plain_BF = self.components(plain_BF)
         if not len(self.hidden):
             return plain_BF
         read = [plain_BF]

@@ -26,7 +26,7 @@ BODIES = tuple(READS)
 HEADS = ("rules", "gate", "softmax", "ordinal")
 SPEND_HEADS = ("mixture", "lognormal")
 # Keys that a file may lack, and what they are then.
-LATER = {"int8": False, "periodic": 0, "next_categories": 0, "spend_head": "mixture"}
+LATER = {"int8": False, "periodic": 0, "next_categories": 0, "spend_head": "mixture", "components": 0}
 # Of every event: type, category, channel, product bucket, hour, weekday; amount, gap, age.
 NUM_EVENT_INDICES, NUM_EVENT_NUMBERS = 6, 3
 
@@ -54,6 +54,7 @@ class ModelSpec:
         int8: whether the linear layers of the body hold 8-bit weights; such a network scores, it does not learn.
         next_categories: categories with a name that the first order to come is told among; one more stands for all
             others. 0: it is not told.
+        components: principal components that stand for the encoded features; 0: the features themselves are read.
 
     Raises:
         ConfigError: an unknown name or an impossible number.
@@ -75,13 +76,14 @@ class ModelSpec:
     periodic: int = 0
     next_categories: int = 0
     spend_head: str = "mixture"
+    components: int = 0
 
     def __post_init__(self) -> None:
         _require_known("model", self.name, (*LINEAR, *BODIES))
         _require_known("level head", self.level_head, HEADS)
         _require_known("spend head", self.spend_head, SPEND_HEADS)
         sizes_fit = self.num_encoded >= 1 and self.num_levels >= 2 and all(width >= 1 for width in self.hidden)
-        if not (sizes_fit and 0 <= self.dropout < 1 and min(self.periodic, self.next_categories) >= 0):
+        if not (sizes_fit and 0 <= self.dropout < 1 and min(self.periodic, self.next_categories, self.components) >= 0):
             raise ConfigError(
                 f"impossible network: {self}. "
                 "Give at least 1 feature, 2 levels, widths of at least 1, dropout in [0, 1)."
@@ -96,6 +98,8 @@ class ModelSpec:
             raise ConfigError(f"{self.name} reads weekly tiles, and there are none: {self}. Use mlp, or give them.")
         if EVENTS in self.inputs and len(self.events) != 1 + NUM_EVENT_INDICES:
             raise ConfigError(f"{self.name} reads events, and there are none: {self}. Set features.sequence_events.")
+        if self.components and FEATURES not in self.inputs:
+            raise ConfigError(f"components are of features, and {self.inputs} are read: {self}. Read features too.")
 
     @property
     def inputs(self) -> tuple[str, ...]:

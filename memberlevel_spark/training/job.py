@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from memberlevel_spark.config.training import CARRIED_OUT_BY, TrainingConfig
 from memberlevel_spark.errors import ConfigError, first_five
+from memberlevel_spark.examples.components import Components
 from memberlevel_spark.feed.fields import Fields, ListOf
 from memberlevel_spark.models.spec import ModelSpec
 from memberlevel_spark.training.weights import RowWeights
@@ -38,6 +39,7 @@ class TrainingJob:
         lists: list columns that are read beside the features: name -> (element type, length).
         teacher_dir: the run folder of a network to learn the levels from, as ``training.distillation`` says; on a
             cluster a path that every machine sees.
+        components: the encoder's principal components, where the network reads these.
     """
 
     run_dir: str
@@ -53,6 +55,7 @@ class TrainingJob:
     weights: RowWeights | None = None
     lists: Mapping[str, tuple[ListOf, int]] = field(default_factory=dict)
     teacher_dir: str | None = None
+    components: Components = ()
 
     @property
     def world_size(self) -> int:
@@ -109,5 +112,6 @@ class TrainingJob:
                 "training": TrainingConfig.model_validate(values["training"]),
                 "weights": weights and RowWeights(**{**weights, "by_level": tuple(weights["by_level"])}),
                 "lists": {name: tuple(kind) for name, kind in values["lists"].items()},
+                "components": tuple(tuple(component) for component in values["components"]),
             }
         )

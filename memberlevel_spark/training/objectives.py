@@ -60,6 +60,8 @@ class Outcomes:
         self._teacher = Teacher(job, device) if job.teacher_dir else None
         torch.manual_seed(job.seed)
         self.network = build_network(job.model)
+        if self.network.body.components is not None:
+            self.network.body.components.take(job.components)
         self._training = job.training
         self._level_loss: LevelLoss = "hinge" if job.model.name == "svm" else "likelihood"
 

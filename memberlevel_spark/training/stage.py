@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.config import Config
 from memberlevel_spark.errors import ArtefactError, ConfigError
+from memberlevel_spark.examples.components import Components
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.stage import load_encoder
 from memberlevel_spark.examples.typical import TYPICAL, TypicalMembers, build_sums
@@ -91,9 +92,9 @@ def training_job(
 ) -> TrainingJob:
     """The job every rank gets: explicit live files of a pinned version and all settings.
 
-    Errors: ConfigError when the next category is asked for, and the examples do not tell it.
+    Errors: ConfigError when the next category or components are asked for, and the examples do not have them.
     """
-    next_categories = _next_categories(config, encoder)
+    next_categories, components = _next_categories(config, encoder), _components(config, encoder)
     return TrainingJob(
         run_dir=str(folder),
         train_files=train_files,
@@ -114,10 +115,12 @@ def training_job(
             reads=config.model.reads,
             causal=config.model.pretraining == "next",
             next_categories=next_categories,
+            components=len(components),
         ),
         training=config.training,
         seed=config.seed,
         lists={NEXT_CATEGORY: ("int32", 1)} if next_categories else {},
+        components=components,
     )
 
 
@@ -130,6 +133,17 @@ def _next_categories(config: Config, encoder: Encoder) -> int:
             " Run the stage examples again."
         )
     return known if asked else 0
+
+
+def _components(config: Config, encoder: Encoder) -> Components:
+    """Those that are read: as many as are asked for, or all that there are of fewer."""
+    asked = config.model.components
+    if asked and not encoder.components:
+        raise ConfigError(
+            f"the examples were made without principal components, and model.components is {asked}. Run the stage"
+            " examples again."
+        )
+    return encoder.components[:asked]
 
 
 def started_from(job: TrainingJob, config: Config, folder: Path) -> TrainingJob:

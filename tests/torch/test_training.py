@@ -97,11 +97,12 @@ def test_a_lognormal_spend_is_learned(tmp_path: Path) -> None:
 
 def test_what_the_configuration_says_of_the_model_reaches_the_network(tmp_path: Path) -> None:
     told = {"hidden": [7], "dropout": 0.4, "periodic": 3, "level_head": "rules", "spend_head": "lognormal"}
-    told |= {"reads": ["features", "weeks"], "next_categories": 2}
+    told |= {"reads": ["features", "weeks"], "next_categories": 2, "components": 1}
     config = load_config(JOURNEY, [f"model.{name}={json.dumps(value)}" for name, value in told.items()])
     inputs = (Input("x"), Input("weekly_spend_cents", 0))
     needs = tuple(Need("spend_cents", level) for level in (1, 2, 3))
     encoder = Encoder(inputs, 4, (0.0, 0.0), (1.0, 1.0), needs, next_categories=("tea", "milk"))
+    encoder = dataclasses.replace(encoder, components=((0.1,) * 7,))
     spec = training_job(config, tmp_path, encoder, train_files=(), validation_files=()).model
     names = {item.name for item in dataclasses.fields(ModelSpec)} & set(ModelConfig.model_fields)
     assert names == {"name", *told}
