@@ -14,8 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, Row
 
-# Of each component its weights and, last, its constant.
-Components = tuple[tuple[float, ...], ...]
+from memberlevel_spark.models.spec import Components
 
 # Elements lie within the encoder's bound of 5. In steps of 2^-16 they are whole numbers below 2^19, and 2^15 products
 # of two add up below 2^53: floats hold every such sum exactly, in whatever order it is made.

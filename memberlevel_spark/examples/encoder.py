@@ -21,9 +21,9 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from memberlevel_spark.errors import ArtefactError, first_five
-from memberlevel_spark.examples.components import Components
 from memberlevel_spark.examples.event_inputs import EventInputs
 from memberlevel_spark.examples.quantiles import Knots, fit_knots, normal_scores, of_normal_scores
+from memberlevel_spark.models.spec import Components
 from memberlevel_spark.schemas import MEMBER_EVENT_SEQUENCES
 
 CLIP = 5.0

@@ -19,7 +19,7 @@ from memberlevel_spark.examples.build import (
     level_needs,
     model_inputs,
 )
-from memberlevel_spark.examples.components import Components, build_moments, components_of
+from memberlevel_spark.examples.components import build_moments, components_of
 from memberlevel_spark.examples.encoder import Encoder, input_tables
 from memberlevel_spark.examples.event_inputs import NUM_HOURS, NUM_WEEKDAYS, EventInputs
 from memberlevel_spark.examples.labels import LabelWindows, build_labels, build_order_lines
@@ -30,7 +30,7 @@ from memberlevel_spark.features.vocabulary import FIRST_ENTRY
 from memberlevel_spark.features.vocabulary_stage import breakdowns_of, kept_vocabulary, profile_of
 from memberlevel_spark.ingest.canonical import EVENT_TYPES
 from memberlevel_spark.levels.stage import level_rules, read_levels
-from memberlevel_spark.models.spec import EVENTS, inputs_of
+from memberlevel_spark.models.spec import EVENTS, Components, inputs_of
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.schemas import MEMBER_LABELS
 

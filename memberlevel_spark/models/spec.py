@@ -27,6 +27,8 @@ HEADS = ("rules", "gate", "softmax", "ordinal")
 SPEND_HEADS = ("mixture", "lognormal")
 # Keys that a file may lack, and what they are then.
 LATER = {"int8": False, "periodic": 0, "next_categories": 0, "spend_head": "mixture", "components": 0}
+# Of each principal component its weight of every encoded feature and, last, its constant.
+Components = tuple[tuple[float, ...], ...]
 # Of every event: type, category, channel, product bucket, hour, weekday; amount, gap, age.
 NUM_EVENT_INDICES, NUM_EVENT_NUMBERS = 6, 3
 

@@ -11,9 +11,8 @@ from typing import Any, Literal
 
 from memberlevel_spark.config.training import CARRIED_OUT_BY, TrainingConfig
 from memberlevel_spark.errors import ConfigError, first_five
-from memberlevel_spark.examples.components import Components
 from memberlevel_spark.feed.fields import Fields, ListOf
-from memberlevel_spark.models.spec import ModelSpec
+from memberlevel_spark.models.spec import Components, ModelSpec
 from memberlevel_spark.training.weights import RowWeights
 
 Task = Literal["outcomes", "masked", "next", "contrastive"]

@@ -11,13 +11,12 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.config import Config
 from memberlevel_spark.errors import ArtefactError, ConfigError
-from memberlevel_spark.examples.components import Components
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.stage import load_encoder
 from memberlevel_spark.examples.typical import TYPICAL, TypicalMembers, build_sums
 from memberlevel_spark.feed.fields import NEXT_CATEGORY
 from memberlevel_spark.models.calibrators import CALIBRATORS, Calibrators
-from memberlevel_spark.models.spec import EVENTS, ModelSpec
+from memberlevel_spark.models.spec import EVENTS, Components, ModelSpec
 from memberlevel_spark.run import RowCounts, Run, StageResult
 from memberlevel_spark.scoring.apply import apply_model
 from memberlevel_spark.scoring.predictor import NUMBERS, PackedModel
