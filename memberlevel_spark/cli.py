@@ -18,6 +18,7 @@ from memberlevel_spark.errors import ConfigError, MemberLevelError
 from memberlevel_spark.timeline import every
 
 PIPELINE, LEAKAGE_CHECK, EXPLAIN, PROMOTE = "pipeline", "leakage_check", "explain", "promote"
+OUTCOMES = "outcomes"
 # What a run is told by an argument that only one job has.
 ASKED = {"every_seconds": "continuous", "member": "member", "model_version": "model_version"}
 log = logging.getLogger("memberlevel_spark")
@@ -81,6 +82,7 @@ def build_parser(name: str) -> argparse.ArgumentParser:
             PIPELINE: "replaces timeline.score",
             LEAKAGE_CHECK: "default: all of the config",
             EXPLAIN: "default: the last one that is scored",
+            OUTCOMES: "judged again; default: those that are mature and not judged yet",
         }.get(name, "only these dates are written; default: all of the config")
         parser.add_argument(
             "--as-of", type=date.fromisoformat, metavar="DATE", help=f"one as-of date, inclusive; {what}"
