@@ -263,6 +263,16 @@ def test_raw_identifiers_and_the_key_leave_ingest_nowhere(spark: SparkSession, s
         assert SECRET.encode() not in content and RAW_MEMBER.encode() not in content, path
 
 
+def test_a_day_more_of_data_needs_no_other_model_to_report_on(shop: Path, small_shop: Path):
+    before = (shop / "report.html").read_text()
+    arguments = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}", "--as-of", "2024-10-26"]
+    try:
+        assert run_job("report", [*arguments, "--set", "timeline.data_through=2024-10-27"]) == 0
+        assert "Did it come true?" in (shop / "report.html").read_text()
+    finally:
+        (shop / "report.html").write_text(before)
+
+
 def test_the_report_is_one_offline_file(shop: Path):
     html = (shop / "report.html").read_text()
     assert "A small shop" in html and "<svg" in html and "src=" not in html
