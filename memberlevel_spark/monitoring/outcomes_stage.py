@@ -48,6 +48,8 @@ def run_outcomes(run: Run) -> StageResult:
     A label is mature when data and levels reach its last day. Dates that are not, and versions trained for another
     level programme or horizon, are told in the note and left out.
     """
+    if not run.tables.exists(SCORES):
+        return StageResult(RowCounts(0, 0), {}, {}, "nothing to judge: nobody was scored yet")
     read = {name: run.tables.version(name) for name in READ}
     scored = _scored(run.tables.read(SCORES, read[SCORES]))
     through = min(run.config.timeline.data_through, decided_through(run))

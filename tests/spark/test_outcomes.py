@@ -198,6 +198,8 @@ def test_before_anything_is_mature_nothing_is_written_and_the_note_says_when_it_
     )
     assert result.written == {} and shop.rows() == {}
     assert "nothing to judge" in shop.judge(DAY, through=at(27)).note  # asked for by name it is as immature
+    shutil.rmtree(shop.tables.path(MEMBER_SCORES.name))
+    assert shop.judge().note == "nothing to judge: nobody was scored yet"
 
 
 def test_every_version_of_a_date_is_judged_once_it_is_mature_and_in_any_order_it_comes_to_the_same(

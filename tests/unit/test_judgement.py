@@ -100,9 +100,7 @@ def test_twenty_five_members_are_ten_tenths_that_differ_by_one_member_at_most() 
 
 
 def test_the_order_of_the_members_changes_no_bit() -> None:
-    """Sums of these spends differ in their last bit from order to order."""
-    rows = [(f"m{n:03d}", *MEMBERS[n % 4][1:8], 100 / (n + 3), *MEMBERS[n % 4][9:]) for n in range(200)]
-    assert sum(row[8] for row in rows) != sum(row[8] for row in rows[::-1])
+    rows = [(f"m{n:03d}", *MEMBERS[n % 4][1:8], 10.0 ** (n % 17) / 7, *MEMBERS[n % 4][9:]) for n in range(200)]
     assert judge_members(table(rows[::-1]), STANDARDS) == judge_members(table(rows), STANDARDS)
 
 
