@@ -25,6 +25,7 @@ RUNTIME = [
     "pydantic>=2.8,<3",
     "pyyaml>=6",
     "iso4217>=1.14",
+    "packaging>=24",
     "pandera[pyspark]>=0.26",
     "jinja2>=3.1",
     "matplotlib>=3.8",

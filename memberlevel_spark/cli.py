@@ -19,8 +19,23 @@ from memberlevel_spark.timeline import every
 
 PIPELINE, LEAKAGE_CHECK, EXPLAIN, PROMOTE = "pipeline", "leakage_check", "explain", "promote"
 SCORE_ONE, SERVE = "score_one", "serve"
+OUTCOMES, DOCTOR = "outcomes", "doctor"
 # What a run is told by an argument that only one job has.
 ASKED = {"every_seconds": "continuous", "member": "member", "model_version": "model_version"}
+EXIT_CODES = "Exit codes: 0 done, 1 unexpected, 2 configuration, 3 data quality, 4 artefact, 5 leakage."
+DOCTOR_EXIT_CODES = "Exit codes: 0 nothing is broken, warnings or not; 1 something is, the configuration included."
+DOCTOR_CHECKS = """\
+Look for what keeps a shop from running, one line a check:
+
+  configuration  the merged YAML is valid
+  machine        Python, Java, packages, Delta's jars, the pseudonym key (never told), room and right to write
+  tables         every Delta log can be replayed without a gap, every live file is there and whole, no feature
+                 that a reader here does not know; tables that a stage would make and has not
+  registry       every bundle is as it was written, the champion is one of them and fits the levels
+  run folders    every checkpoint is as it was written
+
+A line begins with ok, warning (it works, look at it) or broken (a job will fail), and ends with the repair. Nothing is
+changed, and no Spark is started: it also tells where Spark does not start."""
 log = logging.getLogger("memberlevel_spark")
 
 
@@ -28,7 +43,7 @@ def main() -> int:
     """``memberlevel <stage or pipeline> ...``: the same jobs as one command."""
     from memberlevel_spark.pipeline import STAGES, TOOLS
 
-    names = [PIPELINE, *(stage.name for stage in (*STAGES, *TOOLS))]
+    names = [PIPELINE, *(stage.name for stage in (*STAGES, *TOOLS)), DOCTOR]
     name = sys.argv[1].replace("-", "_") if len(sys.argv) > 1 else ""
     if name not in names:
         print(
@@ -42,9 +57,11 @@ def main() -> int:
 def run_job(name: str, arguments: Sequence[str]) -> int:
     """Run one stage, or all, from its arguments; returns the exit code and never lets a stack trace through."""
     parsed = build_parser(name).parse_args(arguments)
-    _start_logging(parsed.verbose)
+    _start_logging(getattr(parsed, "verbose", False))
     shop_dir: Path | None = None
     try:
+        if name == DOCTOR:
+            return _examine(parsed)
         config = _configured(name, parsed)
         shop_dir = config.shop_dir
         if parsed.print_config:
@@ -68,7 +85,7 @@ def build_parser(name: str) -> argparse.ArgumentParser:
         prog=f"python -m jobs.{name}",
         description=_description(name),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Exit codes: 0 done, 1 unexpected, 2 configuration, 3 data quality, 4 artefact, 5 leakage.",
+        epilog=DOCTOR_EXIT_CODES if name == DOCTOR else EXIT_CODES,
     )
     parser.add_argument(
         "--config",
@@ -81,6 +98,8 @@ def build_parser(name: str) -> argparse.ArgumentParser:
     if _is_dated(name):
         _add_dates(parser, name)
     _add_own_arguments(parser, name)
+    if name == DOCTOR:
+        return parser
     parser.add_argument(
         "--print-config", action="store_true", help="print the merged configuration, secrets masked, and stop"
     )
@@ -96,6 +115,7 @@ def _add_dates(parser: argparse.ArgumentParser, name: str) -> None:
         PIPELINE: "replaces timeline.score",
         LEAKAGE_CHECK: "default: all of the config",
         EXPLAIN: "default: the last one that is scored",
+        OUTCOMES: "judged again; default: those that are mature and not judged yet",
     }.get(name, "only these dates are written; default: all of the config")
     parser.add_argument("--as-of", type=date.fromisoformat, metavar="DATE", help=f"one as-of date, inclusive; {what}")
     parser.add_argument(
@@ -138,9 +158,29 @@ def _add_own_arguments(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument(
             "--how", choices=("spark", "torchrun", "inline"), help="where to train; replaces training.how"
         )
+    if name == DOCTOR:
+        parser.add_argument(
+            "--deep", action="store_true", help="also read every live file to its end, which finds damage inside of it"
+        )
+
+
+def _examine(parsed: argparse.Namespace) -> int:
+    """The findings of the doctor on stdout; 1 when something is broken, the configuration included."""
+    from memberlevel_spark.doctor.examine import examine, page_of
+    from memberlevel_spark.doctor.finding import broken
+
+    try:
+        findings = examine(_configured(DOCTOR, parsed), deep=parsed.deep)
+    except ConfigError as problem:
+        findings = [broken(f"configuration: {problem}", "")]
+    print(page_of(findings))
+    return int(any(finding.state == "broken" for finding in findings))
 
 
 def _description(name: str) -> str:
+    if name == DOCTOR:
+        return DOCTOR_CHECKS
+    # Not for the doctor: pyspark, which it imports, may be what is missing.
     from memberlevel_spark.pipeline import STAGES, stage_named
 
     if name == PIPELINE:
@@ -155,6 +195,8 @@ def _description(name: str) -> str:
 
 
 def _is_dated(name: str) -> bool:
+    if name == DOCTOR:
+        return False
     from memberlevel_spark.pipeline import stage_named
 
     return name == PIPELINE or stage_named(name).dated

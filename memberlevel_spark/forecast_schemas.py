@@ -121,3 +121,40 @@ MONITOR_METRICS = TableContract(
     ),
     prune_by=("as_of_date",),
 )
+
+# Judged once the labels of a scored date are mature: one number per part of the members and metric, null where it is
+# undefined. Spend is in whole units of the currency, as in metrics.json.
+OUTCOMES = TableContract(
+    name="outcomes",
+    key=("as_of_date", "model_version", "dimension", "slice", "metric"),
+    schema=T.StructType(
+        [
+            required("as_of_date", DATE),
+            required("model_version", STRING),
+            required("dimension", STRING),
+            required("slice", STRING),
+            required("metric", STRING),
+            optional("value", DOUBLE),
+            required("members", LONG),
+        ]
+    ),
+    prune_by=("as_of_date", "model_version"),
+)
+
+MIGRATIONS = TableContract(
+    name="migrations",
+    key=("as_of_date", "model_version", "level_from", "level_to"),
+    schema=T.StructType(
+        [
+            required("as_of_date", DATE),
+            required("model_version", STRING),
+            required("level_from", INT),
+            required("level_to", INT),
+            required("members_expected", DOUBLE),
+            required("members_realised", LONG),
+            required("spend_cents", LONG),
+            required("at_risk_cents", LONG),
+        ]
+    ),
+    prune_by=("as_of_date", "model_version"),
+)

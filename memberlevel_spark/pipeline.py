@@ -120,11 +120,20 @@ STAGES = (
     ),
     Stage(
         "monitor",
-        "drift, expected migration, matured outcomes",
+        "drift, expected migration",
         "metric, slice, as_of_date, model_version",
-        ("member_scores", "member_labels", "member_features", "member_sequences", "examples"),
+        ("member_scores", "member_features", "member_sequences", "examples"),
         ("monitor_metrics",),
         "monitoring.stage:run_monitor",
+        dated=True,
+    ),
+    Stage(
+        "outcomes",
+        "whether forecasts came true, once it is known",
+        "as_of_date, model_version, dimension, slice, metric; and level_from, level_to",
+        ("member_scores", "member_features", "member_days", "member_levels"),
+        ("outcomes", "migrations"),
+        "monitoring.outcomes_stage:run_outcomes",
         dated=True,
     ),
     Stage(
@@ -133,7 +142,7 @@ STAGES = (
         "-",
         (
             *("member_days", "member_levels", "member_features", "member_scores", "member_reasons", "member_advice"),
-            *("monitor_metrics", "quarantine"),
+            *("monitor_metrics", "outcomes", "migrations", "quarantine"),
         ),
         ("(report.html)",),
         "report.stage:run_report",

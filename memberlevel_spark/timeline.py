@@ -88,6 +88,11 @@ class LabelWindow:
         """The last as-of date whose label is known on a day."""
         return day - timedelta(days=self.reach_days)
 
+    @property
+    def before(self) -> "LabelWindow":
+        """As many days that end with the as-of date: ``(as_of - horizon, as_of]``."""
+        return LabelWindow(-self.horizon_days, self.horizon_days)
+
     def require_mature(self, as_of_dates: Sequence[date], data_through: date) -> None:
         """Refuse as-of dates whose label window ends after the data; a partial sum would look like a small one."""
         immature = [day for day in as_of_dates if self.label_date(day) > data_through]

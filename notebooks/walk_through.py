@@ -72,7 +72,7 @@ print("\n".join(f"{name}: {result.note}" for name, result in results.items()))
 
 # COMMAND ----------
 
-for name in ("score", "advise", "monitor", "report"):
+for name in ("score", "advise", "monitor", "outcomes", "report"):
     run_one(stage_named(name), run)
 latest: date = max(config.timeline.score)
 scores = tables.read("member_scores").where(F.col("as_of_date") == F.lit(latest))
@@ -89,3 +89,15 @@ display(scores.orderBy(F.col("p_up").desc_nulls_last()).limit(10))
 
 advice = tables.read("member_advice").where((F.col("as_of_date") == F.lit(latest)) & (F.col("goal") == "rise"))
 display(advice.where("extra > 0").orderBy("extra", "member_id").limit(10))
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## Did it come true?
+# MAGIC Of dates whose label days are over: how good each model was, and who moved where.
+
+# COMMAND ----------
+
+outcomes = tables.read("outcomes").where("dimension = 'all'")
+display(outcomes.orderBy("as_of_date", "model_version", "metric"))
+display(tables.read("migrations").orderBy("as_of_date", "model_version", "level_from", "level_to"))

@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from memberlevel_spark.config.base import IDENTIFIER, Model
 
+MIN_KEY_BYTES = 32  # of the pseudonym key
 CANONICAL_TABLES = ("events", "members", "products", "devices", "rates")
 CanonicalTable = Literal["events", "members", "products", "devices", "rates"]
 

@@ -57,8 +57,17 @@ def config_fingerprint(config: Config) -> str:
     Secrets, the session settings, the output folder, where training runs, what is tuned and what is checked for leaks,
     how the trained model is made smaller, what the gate asks of it and how it is served are left out.
     """
+    return _digest(config, {})
+
+
+def training_fingerprint(config: Config) -> str:
+    """The same without what moves on every day while the model stays: the end of the data and the dates to score."""
+    return _digest(config, {"timeline": {"data_through", "score"}})
+
+
+def _digest(config: Config, more: Mapping[str, set[str]]) -> str:
     elsewhere: dict[str, bool | set[str]] = {"spark": True, "output_dir": True, "training": {"how", "distillation"}}
-    elsewhere |= {"tuning": True, "leakage": True, "compression": True, "gate": True, "serving": True}
+    elsewhere |= {"tuning": True, "leakage": True, "compression": True, "gate": True, "serving": True, **more}
     if config.world is None:
         # A shop without a world keeps the fingerprint it had before there were worlds.
         elsewhere["world"] = True

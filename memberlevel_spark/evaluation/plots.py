@@ -56,6 +56,18 @@ def migration_heat_map(level_names: Sequence[str], migration_KK: Sequence[Sequen
     return svg_of("migration", paint, height_in=_heat_height_in(level_names))
 
 
+def moves_heat_map(
+    level_names: Sequence[str], moves_KK: Sequence[Sequence[float]], *, name: str, titles: tuple[str, str]
+) -> str:
+    """Members by level then (row) and level held later (column), expected or realised; the shade is the row's share.
+
+    ``name`` keeps the ids of two such figures on one page apart; ``titles`` are of the rows and of the columns.
+    """
+    refuse_empty("moves_heat_map", level_names)
+    paint = partial(_paint_heat_map, level_names, moves_KK, titles)
+    return svg_of(name, paint, height_in=_heat_height_in(level_names))
+
+
 def confusion_heat_map(level_names: Sequence[str], confusion_KK: Sequence[Sequence[float]]) -> str:
     """Test members by realised level (row) and predicted level (column); the shade is the share of the row."""
     refuse_empty("confusion_heat_map", level_names)

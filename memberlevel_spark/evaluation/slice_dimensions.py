@@ -1,12 +1,12 @@
-"""By what the members of the test date are parted: level, tenure, activity, and categories of their profiles.
+"""By what members are parted on an as-of date: level, tenure, activity, and categories of their profiles.
 
-In: ``examples`` of the test date, ``member_features`` and ``member_days``. Out: one row per member in the order of
-row_key, then one ``Dimension`` each. Everything was known on the as-of date: features are made so, and of the days
-only those up to it count.
+In: members with their as-of date and level, ``member_features`` and ``member_days``. Out: one row per member and as-of
+date, then one ``Dimension`` each. Everything was known on the as-of date: features are made so, and of the days only
+those up to it count.
 """
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.evaluation.slices import UNKNOWN, Dimension, banded
+from memberlevel_spark.examples.labels import KEY, build_window_sums
 from memberlevel_spark.features.profiles import ProfileFeature
+from memberlevel_spark.timeline import LabelWindow
 
 ACTIVE_DAYS = 91
 # From how many days, and from how many orders in 91 days (13 is one a week), a band begins.
@@ -24,27 +26,29 @@ NO_VALUE, OTHER_VALUE = "(none)", "(other)"
 
 
 def build_slice_columns(
-    test: DataFrame, features: DataFrame, member_days: DataFrame, *, as_of: date, profile: Sequence[ProfileFeature]
+    members: DataFrame,
+    features: DataFrame,
+    member_days: DataFrame,
+    *,
+    dates: Sequence[date],
+    profile: Sequence[ProfileFeature],
 ) -> DataFrame:
-    """row_key, level_now, tenure_days, recent_orders and one column per category; null for members without features."""
-    first = as_of - timedelta(days=ACTIVE_DAYS - 1)
-    recent = member_days.where(F.col("day").between(F.lit(first), F.lit(as_of)))
-    orders = recent.groupBy("member_id").agg(F.sum("num_orders").alias("num_orders"))
+    """The rows of ``members`` (member_id, as_of_date, …) with tenure_days, recent_orders and a column per category.
+
+    In: features and days may be of more dates. Null tenure and categories for members without features.
+    """
     names = [feature.name for feature in profile]
-    known = features.where(F.col("as_of_date") == F.lit(as_of)).select("member_id", "tenure_days", *names)
-    beside = test.select("member_id", "row_key", "level_now").join(known, "member_id", "left")
-    return (
-        beside.join(orders, "member_id", "left")
-        .withColumn("recent_orders", F.coalesce("num_orders", F.lit(0)))
-        .select("row_key", "level_now", "tenure_days", "recent_orders", *names)
-        .orderBy("row_key")
-    )
+    known = features.where(F.col("as_of_date").isin(list(dates))).select(*KEY, "tenure_days", *names)
+    recent = build_window_sums(member_days, dates, LabelWindow(0, ACTIVE_DAYS).before)
+    orders = recent.select(*KEY, F.col("num_orders").alias("recent_orders"))
+    parted = members.join(known, [*KEY], "left").join(orders, [*KEY], "left")
+    return parted.withColumn("recent_orders", F.coalesce("recent_orders", F.lit(0)))
 
 
 def dimensions_of(
     rows: pd.DataFrame, level_names: Sequence[str], profile: Sequence[ProfileFeature]
 ) -> tuple[Dimension, ...]:
-    """The dimensions from the rows of ``build_slice_columns``, in their order."""
+    """The dimensions from rows of ``build_slice_columns`` that have ``level_now``, in their order."""
     return (
         Dimension("level now", level_names, rows["level_now"].to_numpy(np.int64)),
         banded("tenure", TENURE, rows["tenure_days"].to_numpy(np.float64)),

@@ -27,6 +27,7 @@ from memberlevel_spark.evaluation.slice_dimensions import build_slice_columns, d
 from memberlevel_spark.evaluation.slices import Dimension
 from memberlevel_spark.evaluation.spark_trees import SparkTrees, spark_trees_probabilities
 from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.examples.labels import KEY
 from memberlevel_spark.features.vocabulary_stage import profile_of
 from memberlevel_spark.ingest.money import shop_digits
 from memberlevel_spark.registry.bundle import version_of
@@ -183,8 +184,10 @@ def _spark_trees(
 def _dimensions(run: Run, read: Mapping[str, int], test: DataFrame) -> tuple[Dimension, ...]:
     profile = [feature for feature in profile_of(run) if feature.kind == "category"]
     features, member_days = (run.tables.read(name, read[name]) for name in ("member_features", "member_days"))
-    rows = build_slice_columns(test, features, member_days, as_of=run.config.timeline.test, profile=profile)
-    return dimensions_of(rows.toPandas(), [level.name for level in run.config.levels.programme], profile)
+    members = test.select(*KEY, "row_key", "level_now")
+    dates = (run.config.timeline.test,)
+    rows = build_slice_columns(members, features, member_days, dates=dates, profile=profile).orderBy("row_key")
+    return dimensions_of(rows.drop(*KEY).toPandas(), [level.name for level in run.config.levels.programme], profile)
 
 
 def _beside_truth(run: Run, read: Mapping[str, int], test: DataFrame) -> DataFrame:

@@ -59,7 +59,7 @@ def build_labels(
     asked = population.where(F.col("as_of_date").isin(list(dates))).select("member_id", "as_of_date", "level_now")
     dated = asked.withColumn("known_from_date", F.date_add("as_of_date", windows.label.reach_days))
     outcome = levels_on(member_levels, dated, "known_from_date").withColumnRenamed("level", "target_level")
-    outcome = outcome.join(_sums(member_days, dates, windows.label), [*KEY], "left")
+    outcome = outcome.join(build_window_sums(member_days, dates, windows.label), [*KEY], "left")
     outcome = outcome.join(_active(member_days, dates, windows.inactive), [*KEY], "left")
     if order_lines is None:
         outcome = outcome.withColumn("first_category", F.lit(None).cast("string"))
@@ -105,9 +105,9 @@ def labels_as_features(labels: DataFrame, dates: Sequence[date]) -> DataFrame:
     return latest.select(*KEY, F.col("last.of_date").alias("label_of_date"), *named, "last_became_inactive")
 
 
-def _sums(member_days: DataFrame, dates: Sequence[date], label: LabelWindow) -> DataFrame:
-    """Orders and net spend by member and as-of date."""
-    return _in_window(member_days, dates, label).agg(
+def build_window_sums(member_days: DataFrame, dates: Sequence[date], window: LabelWindow) -> DataFrame:
+    """Orders and net spend by member and as-of date, in the window of each; a silent member has no row."""
+    return _in_window(member_days, dates, window).agg(
         F.sum("num_orders").alias("num_orders"), F.sum("spend_cents").alias("spend_cents")
     )
 

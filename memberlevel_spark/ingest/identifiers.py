@@ -15,10 +15,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from memberlevel_spark.config.ingest import PseudonymConfig
+from memberlevel_spark.config.ingest import MIN_KEY_BYTES, PseudonymConfig
 from memberlevel_spark.errors import ConfigError
 
-MIN_KEY_BYTES = 32
 BLOCK_BYTES = 64  # of SHA-256
 # Members and devices keep the whole digest; 128 bits are enough to tell events, orders and sessions apart.
 SHORT_HEX = 32

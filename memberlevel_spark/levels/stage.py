@@ -27,12 +27,19 @@ def level_rules(shop: Shop) -> LevelRules:
 
 def read_levels(run: Run, version: int) -> DataFrame:
     """What the present rules decided. Errors: ArtefactError when the table has the levels of other rules only."""
+    decided_through(run)
+    return run.tables.read("member_levels", version).where(F.col("rules_version") == level_rules(run).version)
+
+
+def decided_through(run: Run) -> date:
+    """The last day whose levels the present rules decided. Errors: ArtefactError when they decided none."""
     rules = level_rules(run)
-    if _last_stamp(run, rules) is None:
+    stamp = _last_stamp(run, rules)
+    if stamp is None:
         raise ArtefactError(
             f"member_levels holds no levels by the present rules: {rules.version}. Run the stage levels."
         )
-    return run.tables.read("member_levels", version).where(F.col("rules_version") == rules.version)
+    return date.fromisoformat(stamp["decided_through"])
 
 
 def run_levels(run: Run) -> StageResult:

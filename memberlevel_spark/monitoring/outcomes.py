@@ -1,51 +1,79 @@
-"""Scores against what was expected and, once labels are mature, against what happened.
+"""Scores beside what happened, once it is known, and the judgement of it.
 
-In: ``member_scores`` and ``member_labels``. Out: rows of ``monitor_metrics`` (metric, slice, as_of_date, model_version,
-value), one per metric, slice, as-of date and model version. Slices are levels (``2``) or moves (``1->2``).
+In: ``member_scores`` of mature as-of dates, labels of the same members, ``member_days``, ``member_features``. Out: the
+scores with what happened to each member, one row per score; rows of ``outcomes``, one per as-of date, model version,
+dimension, slice and metric.
 """
 
-from functools import reduce
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
 
-from pyspark.sql import Column, DataFrame
+import pyarrow as pa
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-RUN = ["as_of_date", "model_version"]
+from memberlevel_spark.evaluation.slice_dimensions import build_slice_columns
+from memberlevel_spark.examples.labels import KEY, LabelWindows, build_labels, build_window_sums
+from memberlevel_spark.features.profiles import ProfileFeature
+from memberlevel_spark.forecast_schemas import OUTCOMES
+from memberlevel_spark.monitoring.judgement import Standards, judge_members
+from memberlevel_spark.monitoring.migration import RUN
 
-
-def build_migration(scores: DataFrame) -> DataFrame:
-    """Members per level now, and expected members per move: sums of probabilities, to the millionth of a member."""
-    # Sums of rounded decimals do not depend on the order of the partitions.
-    exact = scores.select(*RUN, "level_now", F.transform("p_level", lambda p: p.cast("decimal(18,9)")).alias("p_level"))
-    moves = exact.select(*RUN, "level_now", F.posexplode("p_level").alias("level_then", "p"))
-    move = F.concat_ws("->", "level_now", "level_then")
-    expected = moves.groupBy(*RUN, move.alias("slice")).agg(F.sum("p").cast("double").alias("value"))
-    now = scores.groupBy(*RUN, F.col("level_now").cast("string").alias("slice")).agg(
-        F.count("*").cast("double").alias("value")
-    )
-    parts = [_named("members_expected", expected), _named("members_now", now)]
-    return reduce(DataFrame.unionByName, parts)
-
-
-def build_outcomes(scores: DataFrame, labels: DataFrame) -> DataFrame:
-    """Accuracy, log-loss and shares that moved up, of the scored members whose label is mature; no rows before."""
-    joined = scores.join(labels.select("member_id", "as_of_date", "target_level"), ["member_id", "as_of_date"], "inner")
-    p_target = F.greatest(F.get("p_level", F.col("target_level")), F.lit(1e-15))
-    measured = {
-        "outcome_accuracy": (F.col("level_predicted") == F.col("target_level")).cast("double"),
-        "outcome_log_loss": -F.log(p_target),
-        "outcome_share_up": (F.col("target_level") > F.col("level_now")).cast("double"),
-        "outcome_expected_share_up": F.col("p_up"),
-    }
-    means = joined.groupBy(*RUN).agg(*[_exact_mean(value).alias(name) for name, value in measured.items()])
-    parts = [
-        _named(name, means.select(*RUN, F.lit("all").alias("slice"), F.col(name).alias("value"))) for name in measured
+HAPPENED = ("target_level", "num_orders", "spend_cents")
+ROWS = pa.schema(
+    [
+        *(("as_of_date", pa.date32()), ("model_version", pa.string())),
+        *(("dimension", pa.string()), ("slice", pa.string()), ("metric", pa.string())),
+        *(("value", pa.float64()), ("members", pa.int64())),
     ]
-    return reduce(DataFrame.unionByName, parts)
+)
 
 
-def _exact_mean(value: Column) -> Column:
-    return (F.sum(value.cast("decimal(18,9)")) / F.count("*")).cast("double")
+@dataclass(frozen=True)
+class Sources:
+    """The tables that say what happened, and what was known of the members."""
+
+    features: DataFrame
+    member_days: DataFrame
+    member_levels: DataFrame
 
 
-def _named(metric: str, rows: DataFrame) -> DataFrame:
-    return rows.select(F.lit(metric).alias("metric"), "slice", *RUN, "value")
+def build_happened(scores: DataFrame, sources: Sources, *, dates: Sequence[date], windows: LabelWindows) -> DataFrame:
+    """The labels of the scored members; none for those who hold no level on the label date, such as erased ones."""
+    # Versions may have been told other levels; each score is judged by its own, and this one is not used.
+    population = scores.groupBy(*KEY).agg(F.min("level_now").alias("level_now"))
+    labels = build_labels(population, sources.member_days, sources.member_levels, dates=dates, windows=windows)
+    return labels.select(*KEY, *HAPPENED)
+
+
+def build_matured(
+    scores: DataFrame,
+    happened: DataFrame,
+    sources: Sources,
+    *,
+    dates: Sequence[date],
+    windows: LabelWindows,
+    profile: Sequence[ProfileFeature],
+) -> DataFrame:
+    """The scores with what happened, the spend of as many days before, and what the members are parted by."""
+    spent = build_window_sums(sources.member_days, dates, windows.label.before)
+    before = spent.select(*KEY, F.col("spend_cents").alias("spend_cents_before"))
+    beside = scores.join(happened, [*KEY], "inner").join(before, [*KEY], "left")
+    beside = beside.withColumn("spend_cents_before", F.coalesce("spend_cents_before", F.lit(0)))
+    return build_slice_columns(beside, sources.features, sources.member_days, dates=dates, profile=profile)
+
+
+def build_outcomes(matured: DataFrame, standards: Standards) -> DataFrame:
+    """Rows of ``outcomes``: the judgement of every as-of date and model version, each in one task."""
+    judged = matured.groupBy(*RUN).applyInArrow(_judge(standards), OUTCOMES.schema)
+    return judged.select(*OUTCOMES.schema.names)
+
+
+def _judge(standards: Standards) -> Callable[[pa.Table], pa.Table]:
+    def judge_run(members: pa.Table) -> pa.Table:
+        rows = judge_members(members, standards)
+        run = {name: members.column(name)[0].as_py() for name in RUN}
+        return pa.Table.from_pylist([{**run, **row} for row in rows], schema=ROWS)
+
+    return judge_run

@@ -1,4 +1,4 @@
-"""The stage monitor: drift, expected migration and matured outcomes of the champion's scores."""
+"""The stage monitor: drift and expected migration of the champion's scores."""
 
 from datetime import date
 
@@ -10,12 +10,12 @@ from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.features.stage import published_meaning
 from memberlevel_spark.forecast_schemas import MONITOR_METRICS
 from memberlevel_spark.monitoring.drift import NUM_BINS, count_bins, drift_by_feature
-from memberlevel_spark.monitoring.outcomes import build_migration, build_outcomes
+from memberlevel_spark.monitoring.migration import build_migration
 from memberlevel_spark.registry.champion import load_champion
 from memberlevel_spark.run import RowCounts, Run, StageResult
 
 DRIFT = "feature_psi"
-READ = ("member_scores", "member_labels", "examples")
+READ = ("member_scores", "examples")
 
 
 def run_monitor(run: Run) -> StageResult:
@@ -29,9 +29,8 @@ def run_monitor(run: Run) -> StageResult:
     scores = frames["member_scores"].where(wanted)
     encoder.require_meaning(published_meaning(run))
     drift = _drift(run, frames, encoder, dates=dates, model_version=bundle.version)
-    plain = build_migration(scores).unionByName(build_outcomes(scores, frames["member_labels"]))
     limit = F.when(F.col("metric") == DRIFT, F.lit(run.config.monitoring.max_psi))
-    rows = plain.unionByName(drift).withColumn("threshold", limit)
+    rows = build_migration(scores).unionByName(drift).withColumn("threshold", limit)
     rows = rows.withColumn("alert", F.coalesce(F.col("value") > F.col("threshold"), F.lit(False)))
     slices = {"as_of_date": dates, "model_version": [bundle.version]}
     commit = run.tables.replace_slice(MONITOR_METRICS, rows.select(*MONITOR_METRICS.schema.names), slices)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from memberlevel_spark.evaluation import plots
 from memberlevel_spark.report.drawing import ReportFigure, described, listed
 from memberlevel_spark.report.formats import count, day, decimal, minor_digits, percent
+from memberlevel_spark.report.matured import matured_figures
 from memberlevel_spark.report.model import ReportData
 from memberlevel_spark.report.outcome_figures import level_points, outcome_figures, told_points
 
@@ -24,7 +25,7 @@ def report_figures(data: ReportData) -> dict[str, ReportFigure]:
         "level_history": _level_history if data.level_history else None,
         "training": _training if data.training_curves else None,
     }
-    return {name: make(data) for name, make in makers.items() if make} | outcome_figures(data)
+    return {name: make(data) for name, make in makers.items() if make} | outcome_figures(data) | matured_figures(data)
 
 
 def _distribution(data: ReportData) -> ReportFigure:

@@ -33,10 +33,29 @@ ROW_KEYS: Mapping[str, tuple[str, ...]] = {
         *("dimension", "slice", "members", "accuracy", "persistence_accuracy", "log_loss"),
         *("upgrade_auc", "churn_auc", "churn_brier", "spend_mae"),
     ),
+    "came_true": (
+        *("as_of_date", "model_version", "members", "accuracy", "persistence_accuracy", "log_loss", "upgrade_auc"),
+        *("upgrade_ap", "downgrade_auc", "churn_auc", "churn_brier", "churn_ece", "spend_mae", "spend_bias"),
+    ),
+    "came_true_tenths": ("dimension", "slice", "members", "metric", "value"),
     "expected": ("quantity", "total", "low", "median", "high"),
     "spend_ranges": ("members", "expected_cents", "low_cents", "high_cents"),
     "training_curves": ("epoch", "train_log_loss", "validation_log_loss", "validation_accuracy"),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaturedMoves:
+    """Moves of one as-of date whose labels are mature, of one model: members expected and realised, [K][K] each, by
+    level then (row) and level held ``horizon_days`` later (column). ``num_fallen`` members fell; ``at_risk_cents`` is
+    what they had spent in as many days before, in minor units."""
+
+    as_of_date: dt.date
+    model_version: str
+    expected: Sequence[Sequence[float]]
+    realised: Sequence[Sequence[float]]
+    num_fallen: int
+    at_risk_cents: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +78,9 @@ class ReportData:
     - gains: curves of ``evaluation.record.gain_curves``, shares [P] each; captured is None where there was nothing.
     - spend_tenths: sums of each tenth of the test members from the lowest expectation up, in whole units of money.
     - slices: rows of ``evaluation.slices.slice_metrics``, spend in whole units of money.
+    - came_true: one row per as-of date and model version that was judged (table ``outcomes``, all members), newest
+      first; spend in whole units of money. came_true_tenths: the rows of ``outcomes`` that are tenths, and moves, of
+      one of them; moves is None where nothing has matured.
     - expected: what is expected of members at the horizon, one row per quantity of ``QUANTITIES``: the sum over all
       members, and the 10 %, 50 % and 90 % quantile of them; money in minor units.
     - churn_counts: members by their chance of no order, bars of equal width from 0 to 1.
@@ -99,6 +121,9 @@ class ReportData:
     gains: Sequence[Row] = field(default_factory=list)
     spend_tenths: Sequence[Row] = field(default_factory=list)
     slices: Sequence[Row] = field(default_factory=list)
+    came_true: Sequence[Row] = field(default_factory=list)
+    came_true_tenths: Sequence[Row] = field(default_factory=list)
+    moves: MaturedMoves | None = None
     expected: Sequence[Row] = field(default_factory=list)
     churn_counts: Sequence[float] = field(default_factory=list)
     spend_ranges: Sequence[Row] = field(default_factory=list)
@@ -136,6 +161,9 @@ class ReportData:
             "migration": {len(self.migration), *map(len, self.migration)},
             "level_history": {len(counts) for _, counts in self.level_history},
         }
+        if self.moves is not None:
+            matrices = (self.moves.expected, self.moves.realised)
+            lengths["moves"] = {length for matrix in matrices for length in (len(matrix), *map(len, matrix))}
         wrong = [f"{name} {sorted(found)}" for name, found in lengths.items() if found - {num_levels}]
         if wrong:
             raise DataQualityError(

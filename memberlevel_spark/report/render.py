@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from memberlevel_spark.report import formats
 from memberlevel_spark.report.figures import report_figures
 from memberlevel_spark.report.headline import headline, tiles
+from memberlevel_spark.report.matured import tenth_rows
 from memberlevel_spark.report.model import ReportData
 from memberlevel_spark.report.scoreboard import forecaster_label, score_rows
 from memberlevel_spark.scoring.topics import spoken
@@ -34,6 +35,7 @@ SECTIONS = (
     Section("movers", "Who is likely to move", "movers.html"),
     Section("tips", "What would tip members", "tips.html"),
     Section("trust", "Can the probabilities be trusted?", "trust.html"),
+    Section("came-true", "Did it come true?", "came_true.html"),
     Section("history", "How we got here", "history.html"),
     Section("training", "How the model learnt", "training.html"),
     Section("quality", "Data quality", "quality.html"),
@@ -53,6 +55,7 @@ def render_report(data: ReportData) -> str:
         tiles=tiles(data),
         figures=report_figures(data),
         score_rows=score_rows(data.metrics),
+        tenth_rows=tenth_rows(data.came_true_tenths),
     )
 
 

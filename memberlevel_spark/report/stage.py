@@ -11,8 +11,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.evaluation.stage import load_evaluation
+from memberlevel_spark.forecast_schemas import MIGRATIONS, OUTCOMES
 from memberlevel_spark.levels.stage import read_levels
 from memberlevel_spark.registry.champion import load_champion
+from memberlevel_spark.report.came_true import came_true
 from memberlevel_spark.report.history import movers, weekly_levels, weekly_spend
 from memberlevel_spark.report.model import ReportData
 from memberlevel_spark.report.outlook import outlook
@@ -26,12 +28,15 @@ READ = (
     *("member_days", "member_levels", "member_features", "member_scores", "member_reasons", "member_advice"),
     *("monitor_metrics", "quarantine"),
 )
+# There before the first scored date has matured, or not.
+MATURED = (OUTCOMES.name, MIGRATIONS.name)
 PACKAGES = ("memberlevel_spark", "pyspark", "delta-spark", "petastorm", "torch", "pyarrow")
 
 
 def run_report(run: Run) -> StageResult:
     """Write ``report.html`` of the latest scored as-of date."""
-    read = {name: run.tables.version(name) for name in READ}
+    matured = [name for name in MATURED if run.tables.exists(name)]
+    read = {name: run.tables.version(name) for name in (*READ, *matured)}
     data = collect_report(run, read)
     path = run.shop_dir / "report.html"
     path.write_text(render_report(data), encoding="utf-8")
@@ -68,9 +73,27 @@ def collect_report(run: Run, read: dict[str, int]) -> ReportData:
         benefits=[level.benefits for level in config.levels.programme],
         level_metric_name=config.levels.metrics[0].removesuffix("_cents").removeprefix("num_"),
         level_metric_is_money=config.levels.metrics[0].endswith("_cents"),
+        **_forecast_and_past(run, read, as_of, champion),
+    )
+
+
+def _forecast_and_past(run: Run, read: dict[str, int], as_of: date, champion: str) -> dict[str, Any]:
+    """What the champion expects, how the shop got here, and whether earlier forecasts came true."""
+    return {
         **outlook(_of(run, "member_scores", read, as_of, champion)),
         **_histories(run, read, as_of, champion),
-    )
+        **_came_true(run, read, as_of, champion),
+    }
+
+
+def _came_true(run: Run, read: dict[str, int], as_of: date, champion: str) -> dict[str, Any]:
+    """Of the year up to the as-of date; empty before anything was judged."""
+    if not all(name in read for name in MATURED):
+        return {}
+    outcomes, migrations = (run.tables.read(name, read[name]) for name in MATURED)
+    until = outcomes.where(F.col("as_of_date") <= F.lit(as_of))
+    since, num_levels = as_of - timedelta(days=7 * HISTORY_WEEKS), len(run.config.levels.programme)
+    return came_true(until, migrations, since=since, champion=champion, num_levels=num_levels)
 
 
 def _of(run: Run, table: str, read: dict[str, int], as_of: date, champion: str) -> DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from memberlevel_spark.config import Config
+from memberlevel_spark.config import Config, training_fingerprint
 from memberlevel_spark.errors import ArtefactError, ConfigError
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.stage import load_encoder
@@ -34,8 +34,8 @@ CALIBRATION_ROWS = 200_000
 
 
 def run_dir(run: Run) -> Path:
-    """The folder of this configuration's training run."""
-    return run.shop_dir / "runs" / f"train-{run.fingerprint}"
+    """The folder of this configuration's training run; the same when only the days to score have moved on."""
+    return run.shop_dir / "runs" / f"train-{training_fingerprint(run.config)}"
 
 
 def run_train(run: Run) -> StageResult:

@@ -36,7 +36,7 @@ def test_the_notebook_runs_from_the_sources_to_the_scores(spark: SparkSession, s
     shown: list[DataFrame] = []
     dbutils = Dbutils(config=str(small_shop), output_dir=str(tmp_path))
     runpy.run_path(str(NOTEBOOK), init_globals={"spark": spark, "dbutils": dbutils, "display": shown.append})
-    assert len(shown) == 6
+    assert len(shown) == 8
     assert all(not frame.isEmpty() for frame in shown)
     scores = spark.read.format("delta").load(str(tmp_path / "small_shop" / "tables" / "member_scores"))
     assert scores.where("as_of_date = '2024-10-26'").count() == NUM_MEMBERS

@@ -37,6 +37,8 @@ TABLES = (
     "member_reasons",
     "member_advice",
     "monitor_metrics",
+    "outcomes",
+    "migrations",
 )
 LEVEL_METRICS = {
     "accuracy",
@@ -126,7 +128,7 @@ def test_every_rejected_row_is_in_quarantine_with_its_reason(spark: SparkSession
 
 def test_every_stage_accounts_for_its_rows(shop: Path):
     records = [json.loads(path.read_text()) for path in (shop / "runs" / "stages").glob("*.json")]
-    assert len([record for record in records if record["number"]]) == 14  # a tool beside the flow has no number
+    assert len([record for record in records if record["number"]]) == 15  # a tool beside the flow has no number
     for record in records:
         parts = ("rows_out", "quarantined", "duplicates", "filtered", "late", "aggregated")
         assert record["rows_in"] == sum(record[part] for part in parts), record["stage"]
@@ -200,9 +202,52 @@ def test_persistence_in_the_metrics_is_the_share_that_stayed(spark: SparkSession
     assert row is not None and metrics["test"]["persistence"]["accuracy"] == pytest.approx(row[0], abs=1e-12)
 
 
-def test_matured_outcomes_exist_for_the_old_date_only(spark: SparkSession, shop: Path):
-    outcomes = table(spark, shop, "monitor_metrics").where("metric like 'outcome%'").select("as_of_date").distinct()
-    assert [row[0].isoformat() for row in outcomes.collect()] == ["2024-09-28"]
+def test_what_came_true_of_the_test_date_is_what_the_evaluation_said_of_it(spark: SparkSession, shop: Path):
+    """Two ways to one number: the examples and their labels, the ledger and the days."""
+    (path,) = (shop / "runs").glob("train-*/evaluation.json")
+    evaluation = json.loads(path.read_text())
+    rows = table(spark, shop, "outcomes").collect()
+    version = json.loads((shop / "registry" / "champion.json").read_text())["model_version"]
+    assert {(row["as_of_date"].isoformat(), row["model_version"]) for row in rows} == {("2024-09-28", version)}
+    judged: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        part = judged.setdefault((row["dimension"], row["slice"]), {"members": row["members"]})
+        part[row["metric"]] = row["value"]
+    whole, model = judged["all", "all"], evaluation["test"]["model"]
+    shared = [name for name in whole if name in model]
+    assert len(shared) == 9 and {name: whole[name] for name in shared} == pytest.approx(
+        {name: model[name] for name in shared}, rel=1e-4
+    )
+    assert whole["persistence_accuracy"] == pytest.approx(evaluation["test"]["persistence"]["accuracy"])
+    assert {key for key in judged if key[0] != "all" and "tenth" not in key[0]} == {
+        (row["dimension"], row["slice"]) for row in evaluation["slices"]
+    }
+    for row in evaluation["slices"]:
+        found = judged[row["dimension"], row["slice"]]
+        for name in ("members", "accuracy", "log_loss", "churn_brier", "persistence_accuracy"):
+            told = None if row[name] is None else pytest.approx(row[name], rel=1e-4)
+            assert found[name] == told, (row["dimension"], row["slice"], name)
+    tenths = [judged["tenth of expected_spend", f"{place:02d}"] for place in range(1, 11)]
+    for tenth, found in zip(evaluation["spend_tenths"], tenths, strict=True):
+        assert found["realised_spend"] == pytest.approx(tenth["realised"], rel=1e-4, abs=0.01)
+
+
+def test_expected_and_realised_moves_of_the_test_date_account_for_every_member(spark: SparkSession, shop: Path):
+    moves = table(spark, shop, "migrations")
+    labels = table(spark, shop, "member_labels").where("as_of_date = '2024-09-28'")
+    made = {(row[0], row[1]): row[2] for row in labels.groupBy("level_now", "target_level").count().collect()}
+    assert {(row["level_from"], row["level_to"]): row["members_realised"] for row in moves.collect()} == {
+        (now, then): made.get((now, then), 0) for now in range(3) for then in range(3)
+    }
+    expected = moves.groupBy("level_from").agg(F.sum("members_expected"), F.sum("members_realised")).collect()
+    assert all(row[1] == pytest.approx(row[2], abs=1e-6) for row in expected)
+    assert moves.agg(F.sum("spend_cents")).collect()[0][0] == labels.agg(F.sum("spend_cents")).collect()[0][0]
+    fallen = labels.where("moved_down").select("member_id")
+    days = table(spark, shop, "member_days").where("day > '2024-08-31' and day <= '2024-09-28'")
+    at_risk = days.join(fallen, "member_id").agg(F.coalesce(F.sum("spend_cents"), F.lit(0))).collect()[0][0]
+    assert moves.agg(F.sum("at_risk_cents")).collect()[0][0] == at_risk
+    html = (shop / "report.html").read_text()
+    assert "Did it come true?" in html and "Heat map of realised moves" in html and "28\u00a0Sep\u00a02024" in html
 
 
 def test_raw_identifiers_and_the_key_leave_ingest_nowhere(spark: SparkSession, shop: Path):
@@ -216,6 +261,16 @@ def test_raw_identifiers_and_the_key_leave_ingest_nowhere(spark: SparkSession, s
     for path in files:
         content = path.read_bytes()
         assert SECRET.encode() not in content and RAW_MEMBER.encode() not in content, path
+
+
+def test_a_day_more_of_data_needs_no_other_model_to_report_on(shop: Path, small_shop: Path):
+    before = (shop / "report.html").read_text()
+    arguments = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}", "--as-of", "2024-10-26"]
+    try:
+        assert run_job("report", [*arguments, "--set", "timeline.data_through=2024-10-27"]) == 0
+        assert "Did it come true?" in (shop / "report.html").read_text()
+    finally:
+        (shop / "report.html").write_text(before)
 
 
 def test_the_report_is_one_offline_file(shop: Path):

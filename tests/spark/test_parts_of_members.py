@@ -5,6 +5,7 @@ from datetime import date
 import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from memberlevel_spark.evaluation.member_shares import build_share_examples
 from memberlevel_spark.evaluation.slice_dimensions import build_slice_columns, dimensions_of
@@ -14,7 +15,8 @@ from memberlevel_spark.schemas import EXAMPLES
 
 pytestmark = pytest.mark.spark
 
-AS_OF, CITY = date(2024, 6, 30), ProfileFeature("home_city", "category", ("Ulm", "Kiel"))
+AS_OF, EARLIER = date(2024, 6, 30), date(2024, 6, 2)
+DATES, CITY = (AS_OF, EARLIER), ProfileFeature("home_city", "category", ("Ulm", "Kiel"))
 SCORES = (
     "p_churn double, expected_orders double, expected_spend_cents double, spend_cents_low double,"
     " spend_cents_high double"
@@ -23,10 +25,11 @@ SCORES = (
 
 def slice_rows(spark: SparkSession) -> DataFrame:
     test = spark.createDataFrame(
-        [("a", 3, 1), ("b", 1, 0), ("gone", 2, 2)], "member_id string, row_key bigint, level_now int"
+        [("a", AS_OF, 3, 1), ("b", AS_OF, 1, 0), ("gone", AS_OF, 2, 2), ("b", EARLIER, 4, 1)],
+        "member_id string, as_of_date date, row_key bigint, level_now int",
     )
     features = spark.createDataFrame(
-        [("a", AS_OF, 90, 3), ("b", AS_OF, 400, 1), ("b", date(2024, 6, 2), 372, 2)],
+        [("a", AS_OF, 90, 3), ("b", AS_OF, 400, 1), ("b", EARLIER, 372, 2), ("a", date(2024, 5, 5), 34, 2)],
         "member_id string, as_of_date date, tenure_days int, profile_home_city bigint",
     )
     days = spark.createDataFrame(
@@ -35,27 +38,29 @@ def slice_rows(spark: SparkSession) -> DataFrame:
             ("a", date(2024, 3, 31), 9),
             ("a", AS_OF, 1),
             ("a", date(2024, 7, 1), 9),
+            ("b", EARLIER, 7),
         ],
         "member_id string, day date, num_orders bigint",
     )
-    return build_slice_columns(test, features, days, as_of=AS_OF, profile=[CITY])
+    parted = build_slice_columns(test, features, days.withColumn("spend_cents", F.lit(5)), dates=DATES, profile=[CITY])
+    return parted.orderBy("row_key")
 
 
 def test_members_are_parted_by_what_was_known_on_the_as_of_date(spark: SparkSession) -> None:
     expected = spark.createDataFrame(
-        [(1, 0, 400, 0, 1), (2, 2, None, 0, None), (3, 1, 90, 3, 3)],
-        "row_key bigint, level_now int, tenure_days int, recent_orders bigint, profile_home_city bigint",
+        [(1, 0, 400, 1, 7), (2, 2, None, None, 0), (3, 1, 90, 3, 3), (4, 1, 372, 2, 7)],
+        "row_key bigint, level_now int, tenure_days int, profile_home_city bigint, recent_orders bigint",
     )
-    assert_df_equality(slice_rows(spark), expected, ignore_nullable=True)
+    assert_df_equality(slice_rows(spark).drop("member_id", "as_of_date"), expected, ignore_nullable=True)
 
 
 def test_parts_have_names_and_the_unknown_are_one_of_them(spark: SparkSession) -> None:
     dimensions = dimensions_of(slice_rows(spark).toPandas(), ["base", "silver", "gold"], [CITY])
     assert {each.name: [each.names[part] for part in each.part_N] for each in dimensions} == {
-        "level now": ["base", "gold", "silver"],
-        "tenure": ["a year or more", "(unknown)", "under 3 months"],
-        "orders in 91 days": ["none", "none", "2 to 4"],
-        "home city": ["(other)", "(unknown)", "Kiel"],
+        "level now": ["base", "gold", "silver", "silver"],
+        "tenure": ["a year or more", "(unknown)", "under 3 months", "a year or more"],
+        "orders in 91 days": ["5 to 12", "none", "2 to 4", "5 to 12"],
+        "home city": ["(other)", "(unknown)", "Kiel", "Ulm"],
     }
 
 

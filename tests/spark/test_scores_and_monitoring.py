@@ -1,4 +1,4 @@
-"""Score columns, the two Spark paths, drift and outcomes."""
+"""Score columns, the two Spark paths, drift and expected migration."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.models.networks import build_network
 from memberlevel_spark.models.spec import ModelSpec
 from memberlevel_spark.monitoring.drift import EDGES, NUM_BINS, count_bins, drift_by_feature, psi
-from memberlevel_spark.monitoring.outcomes import build_migration, build_outcomes
+from memberlevel_spark.monitoring.migration import build_migration
 from memberlevel_spark.report.history import movers, weekly_levels, weekly_spend
 from memberlevel_spark.scoring.apply import apply_model, feature_matrix
 from memberlevel_spark.scoring.ledger import build_scores
@@ -166,20 +166,6 @@ def test_expected_migration_sums_probabilities_and_keeps_the_number_of_members(s
     got = {(row.metric, row.slice): row.value for row in rows}
     assert got["members_expected", "1->2"] == 0.5 and got["members_now", "2"] == 1.0
     assert sum(value for (metric, _), value in got.items() if metric == "members_expected") == pytest.approx(3.0)
-
-
-def test_outcomes_appear_only_for_members_with_a_mature_label(spark: SparkSession):
-    scores = build_scores(predicted(spark), "m1")
-    columns = "member_id string, as_of_date date, target_level int"
-    assert build_outcomes(scores, spark.createDataFrame([], columns)).collect() == []
-    labels = spark.createDataFrame([("a", DAY, 0), ("b", DAY, 1)], columns)
-    got = {row.metric: row.value for row in build_outcomes(scores, labels).collect()}
-    assert got == {
-        "outcome_accuracy": 0.5,
-        "outcome_log_loss": pytest.approx(-(math.log(0.7) + math.log(0.3)) / 2, abs=1e-8),
-        "outcome_share_up": 0.0,
-        "outcome_expected_share_up": pytest.approx(0.4),
-    }
 
 
 def test_movers_are_likeliest_first_and_say_what_is_missing_to_the_next_level(spark: SparkSession):

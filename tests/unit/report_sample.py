@@ -17,7 +17,8 @@ from memberlevel_spark.evaluation.forecasts import Actuals, Forecast
 from memberlevel_spark.evaluation.metrics import confusion_matrix, level_metrics, migration
 from memberlevel_spark.evaluation.record import evaluation_record
 from memberlevel_spark.evaluation.slices import Dimension, banded
-from memberlevel_spark.report.model import ReportData
+from memberlevel_spark.report.matured import TENTHS
+from memberlevel_spark.report.model import ROW_KEYS, MaturedMoves, ReportData
 from memberlevel_spark.report.render import render_report
 
 AS_OF = dt.date(2017, 12, 31)
@@ -32,7 +33,8 @@ def sample_report(**changes: Any) -> ReportData:
     now_N, p_NK = _forecast(rng, spend_N)
     target_N = np.array([rng.choice(4, p=p_K) for p_K in p_NK])
     results = _results(now_N, p_NK, target_N)
-    parts = [_members(spend_N, now_N, p_NK), _run(rng), _outcomes(rng, spend_N, (now_N, p_NK, target_N)), changes]
+    levels = (now_N, p_NK, target_N)
+    parts = [_members(spend_N, now_N, p_NK), _run(rng), _outcomes(rng, spend_N, levels), _came_true(*levels), changes]
     return replace(results, **{name: value for part in parts for name, value in part.items()})
 
 
@@ -51,6 +53,7 @@ def many_levels(num_levels: int) -> ReportData:
         level_history=[(AS_OF - dt.timedelta(7 * week), counts.tolist()) for week in range(12, -1, -1)],
         movers_up=[],
         movers_down=[],
+        moves=None,
     )
 
 
@@ -127,6 +130,28 @@ def _outcomes(
             for part in tenths
         ],
     }
+
+
+def _came_true(now_N: np.ndarray, p_NK: np.ndarray, target_N: np.ndarray) -> dict[str, Any]:
+    """Two dates that two models had scored, one of them with an undefined metric; the newest one's moves and tenths."""
+    judged = dict(zip(ROW_KEYS["came_true"][3:], np.linspace(0.86, 0.1, 11).tolist(), strict=True))
+    runs = [(dt.date(2017, 12, 3), "m3f9c2a7e"), (dt.date(2017, 11, 5), "m3f9c2a7e"), (dt.date(2017, 11, 5), "m0old")]
+    rows = [{"as_of_date": day, "model_version": version, "members": 2469, **judged} for day, version in runs]
+    tenths = [
+        {"dimension": dimension, "slice": f"{place:02d}", "members": 247, "metric": metric, "value": place / 20}
+        for dimension, metrics in TENTHS.items()
+        for metric in metrics
+        for place in range(1, 11)
+    ]
+    moves = MaturedMoves(
+        as_of_date=dt.date(2017, 12, 3),
+        model_version="m3f9c2a7e",
+        expected=migration(now_N, p_NK).tolist(),
+        realised=confusion_matrix(now_N, target_N, 4).tolist(),
+        num_fallen=int((target_N < now_N).sum()),
+        at_risk_cents=1_234_567,
+    )
+    return {"came_true": [*rows[:2], {**rows[2], "upgrade_auc": None}], "came_true_tenths": tenths, "moves": moves}
 
 
 def _members(spend_N: np.ndarray, now_N: np.ndarray, p_NK: np.ndarray) -> dict[str, Any]:

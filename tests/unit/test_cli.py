@@ -14,7 +14,7 @@ from memberlevel_spark.spark_errors import explain
 
 ROOT = Path(__file__).parents[2]
 JOURNEY = str(ROOT / "conf" / "complete_journey.yaml")
-JOBS = [*(stage.name for stage in (*STAGES, *TOOLS)), "pipeline"]
+JOBS = [*(stage.name for stage in (*STAGES, *TOOLS)), "pipeline", "doctor"]
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -31,6 +31,14 @@ def test_help_starts_neither_spark_nor_torch():
     code += " print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "False" and "SparkContext" not in done.stderr
+
+
+def test_the_doctor_is_asked_without_pyspark():
+    """It may be what is missing."""
+    code = "import sys; sys.modules['pyspark'] = None; from memberlevel_spark.cli import build_parser;"
+    code += " print(build_parser('doctor').parse_args(['--config', 'x.yaml']).deep)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_a_job_file_is_runnable():

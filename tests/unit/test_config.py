@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memberlevel_spark.config import config_fingerprint, load_config, masked_yaml
+from memberlevel_spark.config import config_fingerprint, load_config, masked_yaml, training_fingerprint
 from memberlevel_spark.errors import ConfigError
 from tests.small_shop import write_small_shop
 
@@ -124,6 +124,14 @@ def test_the_fingerprint_changes_with_what_changes_results_only():
 def test_a_member_becomes_inactive_in_twice_the_horizon_unless_told():
     assert load_config(JOURNEY).timeline.inactive.reach_days == 56
     assert load_config(JOURNEY, ["timeline.inactive_days=90", "timeline.gap_days=2"]).timeline.inactive.reach_days == 92
+
+
+def test_a_day_more_is_another_configuration_of_the_same_training():
+    moved_on = load_config(JOURNEY, ["timeline.data_through=2018-01-01", "timeline.score=[2018-01-01]"])
+    assert config_fingerprint(moved_on) != config_fingerprint(load_config(JOURNEY))
+    assert training_fingerprint(moved_on) == training_fingerprint(load_config(JOURNEY))
+    for key in ("seed=8", "timeline.test=2017-12-04", "timeline.horizon_days=27"):
+        assert training_fingerprint(load_config(JOURNEY, [key])) != training_fingerprint(moved_on)
 
 
 def test_split_dates_of_complete_journey():

@@ -11,9 +11,17 @@ from typing import Any
 import pytest
 
 from memberlevel_spark.errors import DataQualityError
+from memberlevel_spark.monitoring.judgement import (
+    CHANCE_METRICS,
+    SPEND_METRICS,
+    TENTHS_OF,
+    TENTHS_OF_SPEND,
+    tenth_dimension,
+)
 from memberlevel_spark.report import formats
 from memberlevel_spark.report.headline import expected_moves, headline, tiles
-from memberlevel_spark.report.model import ROW_KEYS
+from memberlevel_spark.report.matured import TENTHS, tenth_rows
+from memberlevel_spark.report.model import ROW_KEYS, MaturedMoves
 from memberlevel_spark.report.render import SECTIONS, render_report
 from memberlevel_spark.report.scoreboard import forecaster_label, score_rows
 from memberlevel_spark.report.terminal import accounting_table, reach_table, result_table
@@ -92,13 +100,13 @@ def test_the_page_fits_a_phone_and_both_colour_schemes(html: str, page: Page) ->
 
 def test_every_figure_says_in_words_what_it_shows(page: Page) -> None:
     drawings = page.all("svg")
-    assert len(drawings) == 14 == len(page.text("figcaption"))
+    assert len(drawings) == 16 == len(page.text("figcaption"))
     assert all(found["role"] == "img" and len(found["aria-label"]) > 20 for found in drawings)
     assert drawings[0]["aria-label"].startswith("Bar chart of members per level: bronze 600 now and")
 
 
 def test_every_table_has_a_caption_and_every_heading_cell_a_scope(page: Page) -> None:
-    assert len(page.all("table")) == len(page.text("caption")) == 15
+    assert len(page.all("table")) == len(page.text("caption")) == 19
     assert all(found.get("scope") in ("col", "row") for found in page.all("th"))
     assert all(page.text("caption"))
 
@@ -136,6 +144,9 @@ def test_names_from_the_data_are_escaped_everywhere() -> None:
         benefits=[[SCRIPT]] * 4,
         quality=[{**data.quality[0], "stage": SCRIPT}],
         slices=[{**data.slices[0], "dimension": SCRIPT, "slice": SCRIPT}],
+        came_true=[{**data.came_true[0], "model_version": SCRIPT}],
+        came_true_tenths=[{**data.came_true_tenths[0], "slice": SCRIPT}],
+        moves=dataclasses.replace(data.moves, model_version=SCRIPT),
         gains=[{**data.gains[0], "forecaster": name} for name in ("model", SCRIPT)],
         quarantine=[{"source": SCRIPT, "rule": SCRIPT, "rows": 1}],
         monitor=monitor,
@@ -163,6 +174,7 @@ def test_names_from_the_data_are_escaped_everywhere() -> None:
         ("churn_counts", "Chances of no order: n/a."),
         ("spend_ranges", "Expected spend per member: n/a."),
         ("spend_tenths", "Expected and realised spend: n/a."),
+        ("came_true", "Nothing can be judged yet: a forecast is 28 days and more old"),
         ("spend_history", "There is no spend history yet."),
         ("level_history", "There is no level history yet."),
         ("training_curves", "No model was trained in this run."),
@@ -178,12 +190,12 @@ def test_an_empty_list_becomes_a_sentence(field: str, sentence: str, page: Page)
     assert any(sentence in text for text in empty.text("p"))
     assert not any(sentence in text for text in page.text("p"))
     shown = len(empty.all("table")) + len(empty.all("svg"))
-    assert shown == 29 - {"caveats": 0, "metrics": 2, "tips": 3}.get(field, 1)
+    assert shown == 35 - {"caveats": 0, "metrics": 2, "tips": 3}.get(field, 1)
 
 
 def test_without_points_or_curves_each_figure_is_a_sentence() -> None:
     empty = Page(render_report(sample_report(reliability=[], gains=[])))
-    assert len(empty.all("svg")) == 14 - 5
+    assert len(empty.all("svg")) == 16 - 5
     sentences = " ".join(empty.text("p"))
     assert "The calibration was not measured in this run." in sentences and "Calibration of churn: n/a." in sentences
     for what in ("churn", "moves up", "spend"):
@@ -219,6 +231,71 @@ def test_slices_stand_under_their_dimension_and_what_is_undefined_is_not_availab
         "(small) 4 n/a n/a n/a n/a n/a n/a n/a",
     ]
     assert told[start + 3 : start + 5] == ["Level now", "gold 1,200 86.1 % 83.0 % 0.333 n/a 0.900 0.100 71.14"]
+
+
+def test_what_came_true_is_a_row_per_date_and_model_and_earlier_ones_are_folded_away() -> None:
+    row = {
+        "model_version": "m1",
+        "members": 2469,
+        "accuracy": 0.8581,
+        "persistence_accuracy": 0.826,
+        "log_loss": 0.3331,
+    }
+    row |= {"upgrade_auc": 0.889, "upgrade_ap": None, "downgrade_auc": 0.975, "churn_auc": 0.879, "churn_brier": 0.103}
+    row |= {"churn_ece": 0.016, "spend_mae": 71.137, "spend_bias": -3.2}
+    dates = [dt.date(2017, 12, 3) - dt.timedelta(7 * week) for week in range(14)]
+    page = Page(render_report(sample_report(came_true=[{**row, "as_of_date": date} for date in dates])))
+    told = [text.replace(formats.NO_BREAK, " ") for text in page.text("tr")]
+    assert "3 Dec 2017 m1 2,469 85.8 % 82.6 % 0.333 0.889 n/a 0.975 0.879 0.103 0.016 71.14 -3.20" in told
+    (folded,) = [text.replace(formats.NO_BREAK, " ") for text in page.text("details") if "2 earlier ones" in text]
+    assert "10 Sep 2017" in folded and "3 Sep 2017" in folded and "17 Sep 2017" not in folded
+
+
+def test_expected_and_realised_moves_stand_side_by_side_with_the_money_of_those_who_fell() -> None:
+    moves = MaturedMoves(
+        as_of_date=dt.date(2017, 12, 3),
+        model_version="m1",
+        expected=[[9.4, 0.6], [1.2, 3.8]],
+        realised=[[8, 2], [1, 4]],
+        num_fallen=1,
+        at_risk_cents=12345,
+    )
+    two = {"level_names": ["low", "top"], "confusion": [[1, 0], [0, 1]], "migration": [[1, 0], [0, 1]]}
+    two |= {
+        "level_counts_now": [1, 1],
+        "level_counts_expected": [1, 1],
+        "level_history": [],
+        "tips": [],
+        "benefits": [],
+    }
+    page = Page(render_report(sample_report(**two, moves=moves, movers_up=[], movers_down=[], nearest=[])))
+    assert any(
+        "1 member fell to a lower level; in the 28 days before that date they had spent 123.45 USD." in text
+        for text in (text.replace(formats.NO_BREAK, " ") for text in page.text("p"))
+    )
+    labels = [found["aria-label"] for found in page.all("svg") if "moves:" in found["aria-label"]]
+    assert "Heat map of expected moves: of 10 on low 9 low, 1 top; of 5 on top 1 low, 4 top." in labels
+    assert "Heat map of realised moves: of 10 on low 8 low, 2 top; of 5 on top 1 low, 4 top." in labels
+    with pytest.raises(DataQualityError, match=r"moves \[2\]"):
+        sample_report(moves=moves)
+
+
+def test_without_moves_each_figure_is_a_sentence_and_tenths_keep_their_order() -> None:
+    page = Page(render_report(sample_report(moves=None)))
+    sentences = " ".join(page.text("p"))
+    assert "Expected moves whose end is known: n/a." in sentences and "Realised moves: n/a." in sentences
+    tenths = [
+        {"dimension": "tenth of p_up", "slice": place, "members": 1, "metric": metric, "value": value}
+        for place, metric, value in [("02", "observed_share", 0.5), ("01", "predicted_share", 0.25)]
+    ]
+    assert tenth_rows(tenths) == [("01", [0.25, *[None] * 7]), ("02", [None, 0.5, *[None] * 6])]
+
+
+def test_the_tenths_of_the_report_are_those_of_the_table() -> None:
+    assert list(TENTHS) == [tenth_dimension(name) for name in (*TENTHS_OF, TENTHS_OF_SPEND)]
+    metrics = {tenth_dimension(name): CHANCE_METRICS for name in TENTHS_OF}
+    metrics[tenth_dimension(TENTHS_OF_SPEND)] = SPEND_METRICS
+    assert metrics == TENTHS
 
 
 def test_what_is_expected_is_told_in_the_unit_of_each_quantity() -> None:
@@ -266,7 +343,7 @@ def test_unknown_numbers_are_shown_as_not_available() -> None:
         monitor=[dict.fromkeys(ROW_KEYS["monitor"])],
         training_curves=[{**dict.fromkeys(ROW_KEYS["training_curves"]), "epoch": 1}],
     )
-    sample_nulls = [value for row in data.slices for value in row.values()].count(None)
+    sample_nulls = [value for row in [*data.slices, *data.came_true] for value in row.values()].count(None)
     html = render_report(unknown)
     assert ">None<" not in html and ">nan<" not in html
     cells = Page(html).text("td") + Page(html).text("th")
