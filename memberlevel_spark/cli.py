@@ -18,10 +18,15 @@ from memberlevel_spark.errors import ConfigError, MemberLevelError
 from memberlevel_spark.timeline import every
 
 PIPELINE, LEAKAGE_CHECK, EXPLAIN, PROMOTE = "pipeline", "leakage_check", "explain", "promote"
-SCORE_ONE, SERVE = "score_one", "serve"
+SCORE, SCORE_ONE, SERVE = "score", "score_one", "serve"
 OUTCOMES, DOCTOR = "outcomes", "doctor"
 # What a run is told by an argument that only one job has.
-ASKED = {"every_seconds": "continuous", "member": "member", "model_version": "model_version"}
+ASKED = {
+    "every_seconds": "continuous",
+    "incremental": "incremental",
+    "member": "member",
+    "model_version": "model_version",
+}
 EXIT_CODES = "Exit codes: 0 done, 1 unexpected, 2 configuration, 3 data quality, 4 artefact, 5 leakage."
 DOCTOR_EXIT_CODES = "Exit codes: 0 nothing is broken, warnings or not; 1 something is, the configuration included."
 DOCTOR_CHECKS = """\
@@ -135,6 +140,13 @@ def _add_own_arguments(parser: argparse.ArgumentParser, name: str) -> None:
             type=_positive,
             metavar="SECONDS",
             help="go on and take what is new every so many seconds, until interrupted; default: what is there now",
+        )
+    if name == SCORE:
+        parser.add_argument(
+            "--incremental",
+            action="store_true",
+            help="compute only members whose features have changed since the champion scored them; the others keep"
+            " their scores, a sample of which is computed anew and must be equal",
         )
     if name == SCORE_ONE:
         parser.add_argument(

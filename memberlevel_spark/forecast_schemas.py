@@ -31,10 +31,11 @@ MEMBER_SCORES = TableContract(
             required("spend_cents_median", DOUBLE),
             required("spend_cents_high", DOUBLE),
             optional("next_categories", NEXT_CATEGORIES),
+            optional("features_hash", LONG),
         ]
     ),
     prune_by=("as_of_date", "model_version"),
-    later=("next_categories",),
+    later=("next_categories", "features_hash"),
 )
 
 # The latest date's rows of the champion.

@@ -46,6 +46,7 @@ class Run(Shop):
     as_of_dates: tuple[date, ...] | None = None
     every_seconds: int | None = None  # bronze goes on taking what arrives; None: what is there now
     model_version: str | None = None  # which bundle promote makes champion; None: the one before
+    incremental: bool | None = None  # score passes only members through the network whose features have changed
     member: str | None = None  # whom explain is about, as the source or as the tables name them
 
     def write_dates(self, contract: TableContract, frame: DataFrame, dates: Sequence[date]) -> Written:

@@ -55,7 +55,8 @@ def config_fingerprint(config: Config) -> str:
     """The first 12 hex digits of SHA-256 over the settings that may change a result.
 
     Secrets, the session settings, the output folder, where training runs, what is tuned and what is checked for leaks,
-    how the trained model is made smaller, what the gate asks of it and how it is served are left out.
+    how the trained model is made smaller, what the gate asks of it, where it is registered, how it is served and
+    how many kept scores are computed anew are left out.
     """
     return _digest(config, {})
 
@@ -67,7 +68,8 @@ def training_fingerprint(config: Config) -> str:
 
 def _digest(config: Config, more: Mapping[str, set[str]]) -> str:
     elsewhere: dict[str, bool | set[str]] = {"spark": True, "output_dir": True, "training": {"how", "distillation"}}
-    elsewhere |= {"tuning": True, "leakage": True, "compression": True, "gate": True, "serving": True, **more}
+    elsewhere |= {"tuning": True, "leakage": True, "compression": True, "gate": True, "registry": True, "serving": True}
+    elsewhere |= {"scoring": {"proof_members"}, **more}
     if config.world is None:
         # A shop without a world keeps the fingerprint it had before there were worlds.
         elsewhere["world"] = True

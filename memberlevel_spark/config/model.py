@@ -255,10 +255,12 @@ class CompressionConfig(Model):
 
 
 class ScoringConfig(Model):
-    """Which Spark path applies the model; for which share of the members reasons are kept, and the points of the
-    integral that each takes; the chance from which a level counts as likely in the advice."""
+    """Which Spark path applies the model; how many kept scores an incremental run computes anew; for which share of the
+    members reasons are kept, and the points of the integral that each takes; the chance from which a level counts as
+    likely in the advice."""
 
     method: Literal["map_in_arrow", "pandas_udf"]
+    proof_members: int = Field(ge=1, le=100_000)
     reasons_share: float = Field(ge=0, le=1)
     reasons_steps: int = Field(ge=4, le=512)
     likely: float = Field(gt=0, lt=1)

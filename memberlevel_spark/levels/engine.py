@@ -40,12 +40,16 @@ class Metrics:
         """Sum of a metric over the days from ``start`` through ``through``, [M]; 0 when there are none."""
         by_day = self.running_XDM[metric]
         high = self._row(through + 1)
-        low = np.minimum(self._row(start), high)
-        before = by_day[low] if np.ndim(low) == 0 else np.take_along_axis(by_day, np.asarray(low)[None, :], axis=0)[0]
+        if np.ndim(start) == 0:
+            before = by_day[min(self._row(int(start)), high)]
+        else:
+            low_M = np.clip(start - self.first_day, 0, high)
+            before = np.take_along_axis(by_day, low_M[None, :], axis=0)[0]
         return np.asarray(by_day[high] - before)
 
-    def _row(self, day: int | Longs) -> int | Longs:
-        return np.clip(day - self.first_day, 0, self.running_XDM.shape[1] - 1)
+    def _row(self, day: int) -> int:
+        # Numpy takes a hundred times as long for one number, and a batch may hold one member only.
+        return min(max(day - self.first_day, 0), self.running_XDM.shape[1] - 1)
 
 
 @dataclass(frozen=True)

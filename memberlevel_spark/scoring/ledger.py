@@ -1,7 +1,7 @@
 """Scores: coherent columns from forecasts.
 
-In: rows with level_now, ``p_level``, the predictor's numbers and, where the next category is told, ``p_category``. Out:
-``member_scores``, one row per member, as-of date and model version.
+In: rows with level_now, ``features_hash``, ``p_level``, the predictor's numbers and, where the next category is told,
+``p_category``. Out: ``member_scores``, one row per member, as-of date and model version.
 """
 
 from collections.abc import Sequence
@@ -40,6 +40,7 @@ def build_scores(predicted: DataFrame, model_version: str, categories: Sequence[
         (1 - F.col("p_buy")).alias("p_churn"),
         *NUMBERS,
         _next_categories(categories).alias("next_categories"),
+        "features_hash",
     ).select(*MEMBER_SCORES.schema.names)
 
 
@@ -58,7 +59,10 @@ def _next_categories(categories: Sequence[str]) -> Column:
 
 
 def score_values(forecast: Sequence[float], level_now: int, categories: Sequence[str] = ()) -> dict[str, Any]:
-    """What ``build_scores`` makes of one row of ``predict``, to the bit: the columns of the ledger after its key."""
+    """What ``build_scores`` makes of one row of ``predict``, to the bit: the columns after the key.
+
+    ``features_hash`` is not among them.
+    """
     known = len(forecast) - len(categories)
     p_level, p_category = list(forecast[: known - len(NUMBERS)]), forecast[known:]
     numbers = dict(zip(NUMBERS, forecast[known - len(NUMBERS) : known], strict=True))

@@ -1,6 +1,7 @@
 """The members of some as-of dates as a model reads them: encoded by the model's own encoder.
 
-In: features and sequences. Out: one row per member and as-of date with ``features`` (array<float>).
+In: features and sequences. Out: one row per member and as-of date with ``features`` (array<float>) and
+``features_hash`` (bigint), which is equal for equal arrays.
 """
 
 from collections.abc import Sequence
@@ -50,4 +51,5 @@ def encode_members(
     encoder.require_columns(inputs)
     encoder.require_meaning(published_meaning(run))
     encoded = inputs.select(*KEY, *kept, encoder.encode().alias("features"))
-    return EncodedMembers(encoded, sum(found.values()), read)
+    hashed = encoded.withColumn("features_hash", F.xxhash64("features"))
+    return EncodedMembers(hashed, sum(found.values()), read)

@@ -56,8 +56,8 @@ def give_products(spark: SparkSession, shop: Path) -> None:
 
 
 def forget_next_categories(spark: SparkSession, shop: Path) -> None:
-    """Leave a ledger as it was before there were next categories."""
-    before = table(spark, shop, "member_scores").drop("next_categories").localCheckpoint()
+    """Leave a ledger as it was before there were next categories and hashes of the features."""
+    before = table(spark, shop, "member_scores").drop("next_categories", "features_hash").localCheckpoint()
     shutil.rmtree(shop / "tables" / "member_scores")
     before.write.format("delta").save(str(shop / "tables" / "member_scores"))
 
@@ -127,6 +127,12 @@ def _check_scores(spark: SparkSession, shop: Path, version: str, most: list[str]
     own = ledger.where(F.col("model_version") == version)
     assert own.count() == 2 * NUM_MEMBERS and ledger.count() == 4 * NUM_MEMBERS
     assert ledger.where(F.col("model_version") != version).where(F.col("next_categories").isNotNull()).isEmpty()
+    assert (
+        ledger.groupBy("model_version")
+        .agg(F.count("features_hash").alias("hashes"))
+        .where((F.col("model_version") == version) == (F.col("hashes") == 0))
+        .isEmpty()
+    )
     for row in own.collect():
         told = row["next_categories"]
         assert {one["category"] for one in told} == {*most, "(other)"}

@@ -71,6 +71,7 @@ def test_every_member_has_the_ledgers_forecast_on_every_scored_date_to_the_bit(
     spark: SparkSession, shop: Path, served: Shop
 ):
     ledger = by_key(table(spark, shop, "member_scores"))
+    assert all(row.pop("features_hash") is not None for row in ledger.values())
     scorer, held = Scorer.of(served, load_champion(served)), HeldTables(served)
     found = {}
     for member, day in ledger:

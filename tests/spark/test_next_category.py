@@ -83,12 +83,10 @@ def test_a_taste_is_what_most_lines_of_91_days_are_of(spark: SparkSession):
 def predicted(spark: SparkSession) -> DataFrame:
     numbers = (0.75, 2.5, 4200.0, 0.0, 3900.0, 9000.0)
     chances = [[0.125, 0.5, 0.25, 0.125], [0.25, 0.25, 0.25, 0.25]]
-    rows = [(member, DAY, 0, [0.7, 0.3], *numbers, p) for member, p in zip("ab", chances, strict=True)]
+    rows = [(member, DAY, 0, 7, [0.7, 0.3], *numbers, p) for member, p in zip("ab", chances, strict=True)]
     columns = ", ".join(f"{name} double" for name in NUMBERS)
-    schema = (
-        f"member_id string, as_of_date date, level_now int, p_level array<double>, {columns}, p_category array<double>"
-    )
-    return spark.createDataFrame(rows, schema)
+    key = "member_id string, as_of_date date, level_now int, features_hash bigint"
+    return spark.createDataFrame(rows, f"{key}, p_level array<double>, {columns}, p_category array<double>")
 
 
 def test_a_score_has_the_three_likeliest_categories_with_the_chance_of_an_order_in_them(spark: SparkSession):

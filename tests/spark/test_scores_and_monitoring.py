@@ -31,11 +31,15 @@ DAY = date(2024, 3, 10)
 
 def predicted(spark: SparkSession) -> DataFrame:
     numbers = (0.75, 2.5, 4200.0, 0.0, 3900.0, 9000.0)
-    levels = [("a", DAY, 0, [0.7, 0.2, 0.1]), ("b", DAY, 1, [0.2, 0.3, 0.5]), ("c", DAY, 2, [0.1, 0.2, 0.7])]
+    levels = [
+        ("a", DAY, 0, 11, [0.7, 0.2, 0.1]),
+        ("b", DAY, 1, 12, [0.2, 0.3, 0.5]),
+        ("c", DAY, 2, 13, [0.1, 0.2, 0.7]),
+    ]
     columns = ", ".join(f"{name} double" for name in NUMBERS)
     return spark.createDataFrame(
         [(*row, *numbers) for row in levels],
-        f"member_id string, as_of_date date, level_now int, p_level array<double>, {columns}",
+        f"member_id string, as_of_date date, level_now int, features_hash bigint, p_level array<double>, {columns}",
     )
 
 
