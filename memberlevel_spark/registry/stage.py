@@ -7,13 +7,17 @@ from typing import Any
 from memberlevel_spark.config import masked_yaml
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.evaluation.stage import load_evaluation
-from memberlevel_spark.registry.bundle import load_bundle, publish, read_alias, write_alias
+from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.features.stage import features_of
+from memberlevel_spark.registry.bundle import load_bundle, publish, read_alias, version_of, write_alias
 from memberlevel_spark.registry.canary import CANARY, canary_file, impossible_forecasts
+from memberlevel_spark.registry.card import CARD, CardFacts, model_card
 from memberlevel_spark.registry.champion import CHALLENGER, CHAMPION, registry_dir
 from memberlevel_spark.registry.gate import decide
 from memberlevel_spark.registry.parity import check_parity
 from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records
-from memberlevel_spark.training.stage import trained_files
+from memberlevel_spark.scoring.topics import topics
+from memberlevel_spark.training.stage import ENCODER, trained_files
 
 
 def run_register(run: Run) -> StageResult:
@@ -25,7 +29,7 @@ def run_register(run: Run) -> StageResult:
     """
     evaluation, registry = load_evaluation(run), registry_dir(run)
     trained = trained_files(run)
-    files = {
+    files: dict[str, bytes] = {
         **trained,
         CANARY: canary_file(trained),
         "levels.json": run.config.levels.model_dump_json().encode(),
@@ -34,11 +38,13 @@ def run_register(run: Run) -> StageResult:
         "lineage.json": json.dumps(_lineage(run), indent=1, sort_keys=True).encode(),
     }
     parity = check_parity(run)
-    version = publish(registry, files)
-    load_bundle(registry, version)
-    champion = read_alias(registry, CHAMPION)
+    version, champion = version_of(files), read_alias(registry, CHAMPION)
     _require_compared(champion, version, evaluation)
     decision = decide(evaluation, impossible_forecasts(files[CANARY]), run.config.gate)
+    told = topics(Encoder.from_json(files[ENCODER].decode("utf-8")), features_of(run))
+    files[CARD] = model_card(CardFacts(version, run.config, evaluation, files, told, decision)).encode()
+    publish(registry, files)
+    load_bundle(registry, version)
     kept = {**asdict(decision), "run": run.fingerprint, "parity": parity.plain()}
     write_alias(registry, CHALLENGER, version, kept)
     if decision.passed:
