@@ -15,6 +15,7 @@ RUNTIME = [
     "delta-spark==4.4.0",  # Python only: its two jars are pinned in .ci/bootstrap.py
     "petastorm==0.12.1",  # 0.13 loses row groups
     "pyarrow>=20,<27",
+    "fsspec>=2024.6",
     "numpy>=2,<3",
     "pandas>=2.2,<3",  # pyspark 4.2 does not fully support pandas 3
     "torch>=2.6,<3",

@@ -196,6 +196,12 @@ class EvaluationConfig(Model):
     num_resamples: int = Field(ge=0)
 
 
+class RegistryConfig(Model):
+    """Where bundles and aliases are, besides the shop's own folder: the URL of a store that machines share."""
+
+    url: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9+.-]*://\S+$")
+
+
 class GateConfig(Model):
     """What the gate lets pass: nats of log-loss behind the boosted tree, calibration error above what chance explains,
     share of right levels behind persistence in any slice."""
@@ -320,6 +326,7 @@ class Config(Model):
     tuning: TuningConfig
     evaluation: EvaluationConfig
     gate: GateConfig
+    registry: RegistryConfig = RegistryConfig()
     experiments: ExperimentsConfig
     compression: CompressionConfig
     leakage: LeakageConfig
