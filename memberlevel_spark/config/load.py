@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,8 @@ def _explain_one(error: dict[str, Any], origin: Mapping[str, str]) -> str:
 
 
 def _shown(dotted: str, value: object) -> str:
-    return "a secret" if dotted.endswith("key") else repr(value)[:80]
+    # A URL may hold a password, which is never told.
+    return "a secret" if dotted.endswith("key") else re.sub(r"//[^/\s]*@", "//...@", repr(value))[:80]
 
 
 def _layer_of(dotted: str, origin: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -197,6 +198,22 @@ class EvaluationConfig(Model):
     num_resamples: int = Field(ge=0)
 
 
+class RegistryConfig(Model):
+    """Where bundles and aliases are, besides the shop's own folder: the URL of a store that machines share, and the
+    MLflow that mirrors them."""
+
+    url: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9+.-]*://\S+$")
+    mlflow_uri: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9+.-]*:\S+$")
+
+    @field_validator("url", "mlflow_uri")
+    @classmethod
+    def _without_password(cls, url: str | None) -> str | None:
+        """A URL is told in logs and written into every bundle."""
+        if url is not None and urlsplit(url).password is not None:
+            raise ValueError("a URL without a password; secrets come from the environment")
+        return url
+
+
 class GateConfig(Model):
     """What the gate lets pass: nats of log-loss behind the boosted tree, calibration error above what chance explains,
     share of right levels behind persistence in any slice."""
@@ -322,6 +339,7 @@ class Config(Model):
     tuning: TuningConfig
     evaluation: EvaluationConfig
     gate: GateConfig
+    registry: RegistryConfig = RegistryConfig()
     experiments: ExperimentsConfig
     compression: CompressionConfig
     leakage: LeakageConfig

@@ -13,7 +13,7 @@ from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.evaluation.forecasts import Forecast
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.registry.bundle import load_bundle, read_alias
-from memberlevel_spark.registry.champion import CHAMPION, registry_dir, require_programme
+from memberlevel_spark.registry.champion import CHAMPION, present_registry, require_programme
 from memberlevel_spark.run import Run
 from memberlevel_spark.scoring.apply import apply_model
 from memberlevel_spark.scoring.members import encode_members
@@ -46,7 +46,7 @@ def incumbent(run: Run, test: DataFrame, own_version: str) -> Incumbent | None:
     It reads the features of the present with its own encoder. One that cannot, since the features, the level programme
     or the members' table are others now, is compared with nothing.
     """
-    registry = registry_dir(run)
+    registry = present_registry(run)
     version = read_alias(registry, CHAMPION)
     if version in (None, own_version):
         return None

@@ -1,9 +1,9 @@
 """Bundles: everything needed to score, in one folder that is verified before it is used.
 
 ``registry/<model_version>/`` holds model.safetensors, model.json (network), calibrators.json, encoder.json,
-typical.json, canary.json, levels.json, config.yaml, metrics.json, lineage.json and manifest.json with the SHA-256 of
-every other file. The version is a digest of what decides the scores, so the same model registered twice is one bundle.
-A bundle appears whole or not at all.
+typical.json, canary.json, levels.json, config.yaml, metrics.json, lineage.json, model_card.md and manifest.json with
+the SHA-256 of every other file. The version is a digest of what decides the scores, so the same model registered twice
+is one bundle. A bundle appears whole or not at all.
 Bundles from before there were calibrators lack that file: they keep their version, and nothing is calibrated.
 """
 
@@ -56,8 +56,8 @@ def publish(registry: Path, files: Mapping[str, bytes]) -> str:
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     for name, content in files.items():
-        _write(staging / name, content)
-    _write(staging / MANIFEST, json.dumps(_digests(files), indent=1, sort_keys=True).encode())
+        write_file(staging / name, content)
+    write_file(staging / MANIFEST, json.dumps(_digests(files), indent=1, sort_keys=True).encode())
     staging.rename(target)
     return version
 
@@ -83,7 +83,8 @@ def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file so that it is on the disk when this returns."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -100,7 +101,7 @@ def write_alias(registry: Path, alias: str, version: str, decision: Mapping[str,
     previous = now if now != version else previous_of(registry, alias)
     pointer = {"model_version": version, "previous": previous, "decision": decision}
     staging = registry / f".{alias}.{os.getpid()}"
-    _write(staging, json.dumps(pointer, indent=1, sort_keys=True).encode())
+    write_file(staging, json.dumps(pointer, indent=1, sort_keys=True).encode())
     staging.rename(registry / f"{alias}.json")
 
 

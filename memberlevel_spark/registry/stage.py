@@ -7,13 +7,19 @@ from typing import Any
 from memberlevel_spark.config import masked_yaml
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.evaluation.stage import load_evaluation
-from memberlevel_spark.registry.bundle import load_bundle, publish, read_alias, write_alias
+from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.features.stage import features_of
+from memberlevel_spark.registry.bundle import load_bundle, publish, read_alias, version_of, write_alias
 from memberlevel_spark.registry.canary import CANARY, canary_file, impossible_forecasts
-from memberlevel_spark.registry.champion import CHALLENGER, CHAMPION, registry_dir
+from memberlevel_spark.registry.card import CARD, CardFacts, model_card
+from memberlevel_spark.registry.champion import CHALLENGER, CHAMPION, present_registry
 from memberlevel_spark.registry.gate import decide
+from memberlevel_spark.registry.mirror import mirror_registration
 from memberlevel_spark.registry.parity import check_parity
+from memberlevel_spark.registry.shared import push_alias, push_bundle
 from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records
-from memberlevel_spark.training.stage import trained_files
+from memberlevel_spark.scoring.topics import topics
+from memberlevel_spark.training.stage import ENCODER, trained_files
 
 
 def run_register(run: Run) -> StageResult:
@@ -23,9 +29,9 @@ def run_register(run: Run) -> StageResult:
 
     Errors: ArtefactError when the champion has changed since the evaluation; those of ``check_parity``.
     """
-    evaluation, registry = load_evaluation(run), registry_dir(run)
+    evaluation, registry, url = load_evaluation(run), present_registry(run), run.config.registry.url
     trained = trained_files(run)
-    files = {
+    files: dict[str, bytes] = {
         **trained,
         CANARY: canary_file(trained),
         "levels.json": run.config.levels.model_dump_json().encode(),
@@ -34,18 +40,24 @@ def run_register(run: Run) -> StageResult:
         "lineage.json": json.dumps(_lineage(run), indent=1, sort_keys=True).encode(),
     }
     parity = check_parity(run)
-    version = publish(registry, files)
-    load_bundle(registry, version)
-    champion = read_alias(registry, CHAMPION)
+    version, champion = version_of(files), read_alias(registry, CHAMPION)
     _require_compared(champion, version, evaluation)
     decision = decide(evaluation, impossible_forecasts(files[CANARY]), run.config.gate)
+    told = topics(Encoder.from_json(files[ENCODER].decode("utf-8")), features_of(run))
+    files[CARD] = model_card(CardFacts(version, run.config, evaluation, files, told, decision)).encode()
+    publish(registry, files)
+    load_bundle(registry, version)
+    push_bundle(registry, url, version)
     kept = {**asdict(decision), "run": run.fingerprint, "parity": parity.plain()}
     write_alias(registry, CHALLENGER, version, kept)
+    push_alias(registry, url, CHALLENGER)
     if decision.passed:
         write_alias(registry, CHAMPION, version, kept)
+        push_alias(registry, url, CHAMPION)
         note = f"{version} is champion: {'; '.join(decision.reasons)}"
     else:
         note = f"{version} did not pass the gate, champion stays {champion}: {'; '.join(decision.failed)}"
+    mirror_registration(run.config, registry / version, evaluation, promoted=decision.passed)
     return StageResult(RowCounts(0, 0), {}, {}, note)
 
 

@@ -16,7 +16,7 @@ from memberlevel_spark.features.point_in_time import configured_dimensions
 from memberlevel_spark.features.vocabulary_stage import vocabulary_path
 from memberlevel_spark.levels.stage import level_rules
 from memberlevel_spark.registry.bundle import read_alias
-from memberlevel_spark.registry.champion import CHAMPION, load_champion, registry_dir
+from memberlevel_spark.registry.champion import CHAMPION, load_champion, present_registry
 from memberlevel_spark.run import Shop
 from memberlevel_spark.serving.asked import id_in_tables
 from memberlevel_spark.serving.follow import Followed
@@ -115,7 +115,7 @@ class Service:
         """The vocabulary says what some of the champion's features mean."""
         path = vocabulary_path(self._shop)
         vocabulary = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-        return read_alias(registry_dir(self._shop), CHAMPION), vocabulary
+        return read_alias(present_registry(self._shop), CHAMPION), vocabulary
 
     def _look_at_tables(self) -> Hashable:
         found: Mapping[str, int | None] = versions(self._shop)

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from memberlevel_spark.cli import run_job
 from memberlevel_spark.registry.bundle import load_bundle, publish, read_alias, write_alias
+from memberlevel_spark.registry.card import escaped
 
 pytestmark = pytest.mark.e2e
 TEST_DATE = "2024-09-28"
@@ -59,6 +60,26 @@ def test_the_decision_and_its_numbers_are_kept_with_both_aliases(own_shop: Path)
     told = read(run_dir / "evaluation.json")["comparisons"]
     assert set(told) == {"boosted_tree", "logistic", "run_rate", "persistence", "majority"}
     assert told["persistence"]["log_loss"]["low"] <= told["persistence"]["log_loss"]["mean"]
+
+
+def test_the_bundle_has_a_card_that_says_what_it_is_and_how_good(own_shop: Path) -> None:
+    registry = own_shop / "registry"
+    version = read_alias(registry, "champion")
+    assert version is not None
+    card = load_bundle(registry, version).text("model_card.md")
+    test = json.loads((own_shop / "metrics.json").read_text())["test"]
+    champion = read(registry / "champion.json")["decision"]
+    assert card.startswith(f"# Model card: {version} of small\\_shop\n\n## Intended use\n")
+    shown = [test[name]["log_loss"] for name in ("model", "persistence", "boosted_tree")]
+    assert f"| `log_loss` | {' | '.join(f'{value:.4f}' for value in shown)} |" in card
+    assert "\n- Attributes of the profile that the model reads: city\n" in card
+    assert "\nWhen this version was first registered it passed; " in card
+    assert card.count(": passed\n") == len(champion["reasons"])
+    (run_dir,) = (own_shop / "runs").glob("train-*")
+    judged = [row for row in read(run_dir / "evaluation.json")["slices"] if row["accuracy"] is not None]
+    for row in judged:
+        assert f"| {escaped(row['dimension'])} | {escaped(row['slice'])} | {row['members']} |" in card
+    assert "\nWeakest beside persistence: " in card
 
 
 def test_a_model_that_fails_the_gate_is_challenger_and_the_champion_stays(

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
+from scipy.special import logit
 from torch import Tensor, nn
 
 from memberlevel_spark.models.attributions import attribute
+from memberlevel_spark.models.level_heads import SoftmaxLevels
 from memberlevel_spark.models.networks import build_network
 from memberlevel_spark.models.spec import ModelSpec
 from memberlevel_spark.scoring.predictor import EXPLAINED_ROWS, PackedModel, attributions, predict
@@ -98,3 +100,32 @@ def test_a_row_is_explained_the_same_whatever_rows_come_with_it():
     together = attributions(model, features, level_now, typical, num_steps=4)
     alone = attributions(model, features[-1:], level_now[-1:], typical, num_steps=4)
     np.testing.assert_array_equal(alone.parts_NOP[0], together.parts_NOP[-1])
+
+
+def shap_of_linear(weights_P: Tensor, features_NP: np.ndarray, typical_P: np.ndarray) -> np.ndarray:
+    """SHAP's values of a linear function against one background row (Lundberg and Lee 2017, corollary 1)."""
+    return np.asarray(weights_P.detach().numpy() * (features_NP - typical_P))
+
+
+@pytest.mark.parametrize("outcome", ["up", "buy"])
+def test_of_a_linear_network_the_parts_are_shaps_on_the_scale_of_the_chance(outcome: str):
+    """P is the logistic function of a linear one, so that parts keep their shares along the line: w_i dx_i dP / df."""
+    spec = ModelSpec(name="logistic", num_features=8, num_levels=2, hidden=(), dropout=0.0)
+    torch.manual_seed(4)
+    network = build_network(spec).eval()
+    assert isinstance(network.levels, SoftmaxLevels)
+    levels = network.levels.scores
+    for layer in (levels, network.some):
+        nn.init.normal_(layer.weight, std=0.5)
+    weights_P = levels.weight[1] - levels.weight[0] if outcome == "up" else network.some.weight[0]
+    rng = np.random.default_rng(8)
+    features_NP, typical_P = rng.normal(size=(60, 8)).astype(np.float32), rng.normal(size=8).astype(np.float32)
+    model = PackedModel.holding(network, spec)
+    level_now_N, typical_KP = np.zeros(60, dtype=np.int64), np.stack([typical_P, typical_P])
+    found = attributions(model, features_NP, level_now_N, typical_KP, num_steps=64)
+    place = {"up": 0, "buy": 2}[outcome]
+    shap_NP = shap_of_linear(weights_P, features_NP, typical_P)
+    own_N, typical_N = found.chance_NO[:, place], found.typical_NO[:, place]
+    np.testing.assert_allclose(shap_NP.sum(axis=1), logit(own_N) - logit(typical_N), atol=1e-4)
+    scale_N = (own_N - typical_N) / shap_NP.sum(axis=1)
+    np.testing.assert_allclose(found.parts_NOP[:, place], shap_NP * scale_N[:, None], atol=2e-5)
