@@ -8,6 +8,8 @@ from memberlevel_spark.errors import ArtefactError, ConfigError, DataQualityErro
 CONDITION = re.compile(r"\[([A-Z][A-Z0-9_]+(?:\.[A-Z0-9_]+)?)\]")
 # An error of ours that was raised in a Python worker comes back as text in the middle of a traceback.
 OURS = re.compile(r"^memberlevel_spark\.errors\.(\w+): (.+)$", re.MULTILINE)
+# Of the operating system, in Python's errors and in Java's alike.
+DISK_FULL = "No space left on device"
 WORKER_LOST = "Python worker exited unexpectedly"
 MEANINGS: tuple[tuple[str, type[MemberLevelError], str], ...] = (
     (
@@ -59,12 +61,13 @@ def explain(problem: Exception) -> MemberLevelError | None:
             "a Python worker of Spark ended in the middle of its work, killed or out of memory; nothing was written."
             " Give the executors more memory or fewer cores, and run the job again."
         )
+    # Before conditions: Spark says of a file that it could not write, and only then why.
+    if DISK_FULL in text:
+        return ConfigError(
+            "the disk is full. Free some space and run the job again; nothing half-written was published."
+        )
     for condition in CONDITION.findall(text):
         for prefix, kind, meaning in MEANINGS:
             if condition.startswith(prefix):
                 return kind(f"{meaning}: {condition}.")
-    if isinstance(problem, OSError) and problem.errno == 28:
-        return ConfigError(
-            "the disk is full. Free some space and run the job again; nothing half-written was published."
-        )
     return None

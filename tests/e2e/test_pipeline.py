@@ -460,7 +460,9 @@ def test_a_model_without_typical_members_scores_and_does_not_explain(
     assert "the model has no typical members to compare with" in capsys.readouterr().err
 
 
-def test_a_champion_is_changed_by_hand_and_back_again(shop: Path, small_shop: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_champion_is_changed_by_hand_and_back_again(
+    shop: Path, small_shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     registry, given = shop / "registry", ["--config", str(small_shop), "--set", f"output_dir={shop.parent}"]
     pointer = (registry / "champion.json").read_text()
     version = json.loads(pointer)["model_version"]
@@ -472,7 +474,9 @@ def test_a_champion_is_changed_by_hand_and_back_again(shop: Path, small_shop: Pa
         assert "there is no champion to go back to" in capsys.readouterr().err
         assert run_job("promote", [*given, "m000000000000"]) == 4
         assert "there is no model bundle" in capsys.readouterr().err
-        assert run_job("promote", [*given, other]) == 0 and read_alias(registry, "champion") == other
+        shared = ["--set", f"registry.url={tmp_path.as_uri()}"]
+        assert run_job("promote", [*given, *shared, other]) == 0 and read_alias(registry, "champion") == other
+        assert read_alias(tmp_path, "champion") == other and load_bundle(tmp_path, other).version == other
         decided = json.loads((registry / "champion.json").read_text())["decision"]
         assert decided == {"passed": None, "reasons": ["by hand"]}
         assert run_job("promote", given) == 0 and read_alias(registry, "champion") == version

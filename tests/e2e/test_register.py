@@ -106,7 +106,7 @@ def test_a_model_that_fails_the_gate_is_challenger_and_the_champion_stays(
 
 
 def test_another_champion_is_compared_and_a_change_of_it_asks_for_a_new_evaluation(
-    spark: SparkSession, own_shop: Path, job: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    spark: SparkSession, own_shop: Path, job: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry = own_shop / "registry"
     version = read_alias(registry, "champion")
@@ -130,7 +130,10 @@ def test_another_champion_is_compared_and_a_change_of_it_asks_for_a_new_evaluati
     assert job("evaluate") == 0
     present = read(run_dir / "evaluation.json")["champion"]
     assert present["model_version"] == foreign and "another level programme" in present["why_not"]
-    assert job("register") == 0 and read_alias(registry, "champion") == version
+    assert job("register", f"registry.url={tmp_path.as_uri()}") == 0 and read_alias(registry, "champion") == version
+    for alias in ("champion", "challenger"):
+        assert (tmp_path / f"{alias}.json").read_bytes() == (registry / f"{alias}.json").read_bytes()
+    assert load_bundle(tmp_path, version).files == files
     assert job("evaluate") == 0 and read(run_dir / "evaluation.json")["champion"] is None
 
 

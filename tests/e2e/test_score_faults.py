@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,47 @@ def test_a_ledger_of_a_newer_protocol_is_refused_and_stays(
     finally:
         newer.unlink()
     assert "a table was written by a newer Delta" in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_disk(own_shop: Path, tmp_path: Path) -> Iterator[tuple[Path, Callable[[int], int]]]:
+    """A copy of the shop whose ledger lies on a disk of its own, and what gives that disk another number of bytes."""
+    copy = tmp_path / "full" / own_shop.name
+    shutil.copytree(own_shop, copy)
+    scores, aside = copy / "tables" / "member_scores", tmp_path / "aside"
+    scores.rename(aside)
+    scores.mkdir()
+
+    def mount(num_bytes: int, *more: str) -> int:
+        options = ",".join([*more, f"size={num_bytes}"])
+        return subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", scores], capture_output=True).returncode
+
+    if not shutil.which("mount") or mount(64_000_000):
+        pytest.skip("needs the right to mount a disk")
+    try:
+        shutil.copytree(aside, scores, dirs_exist_ok=True)
+        yield copy, lambda num_bytes: mount(num_bytes, "remount")
+    finally:
+        # Lazily: what failed to write there may still hold a file open.
+        subprocess.run(["umount", "-l", scores], check=True)
+
+
+def test_a_disk_that_fills_up_is_said_and_the_ledger_stays_until_there_is_space(
+    spark: SparkSession,
+    small_disk: tuple[Path, Callable[[int], int]],
+    small_shop: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shop, resize = small_disk
+    given = ["--config", str(small_shop), "--set", f"output_dir={shop.parent}", "--as-of", DAY]
+    before = ledger(spark, shop)
+    scores = shop / "tables" / "member_scores"
+    assert resize(shutil.disk_usage(scores).used + 8_192) == 0
+    code = run_job("score", given)
+    told = capsys.readouterr().err
+    assert ledger(spark, shop) == before
+    assert code == 2 and "the disk is full. Free some space and run the job again" in told, told
+    assert resize(64_000_000) == 0
+    assert run_job("score", given) == 0
+    after = ledger(spark, shop)
+    assert after - before == on_the_day(after) and len(on_the_day(after)) > 100 and set(after.values()) == {1}

@@ -116,6 +116,13 @@ def test_the_command_lists_the_jobs_when_none_is_named(
         ),
         (RuntimeError("Traceback ...\nmemberlevel_spark.errors.DataQualityError: a row: 7.\n"), 3, "error: a row: 7."),
         (OSError(28, "No space left on device"), 2, "the disk is full. Free some space"),
+        (
+            RuntimeError(
+                "[TASK_WRITE_FAILED] org.apache ...\nCaused by: java.io.IOException: No space left on device\n"
+            ),
+            2,
+            "the disk is full. Free some space",
+        ),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
