@@ -33,6 +33,15 @@ ROW_KEYS: Mapping[str, tuple[str, ...]] = {
         *("dimension", "slice", "members", "accuracy", "persistence_accuracy", "log_loss"),
         *("upgrade_auc", "churn_auc", "churn_brier", "spend_mae"),
     ),
+    "groups": (
+        *("attribute", "group", "members", "accuracy", "expected_level", "realised_level", "log_loss", "ece"),
+        *("called_share", "found_share", "false_share"),
+    ),
+    "group_differences": (
+        *("attribute", "forecaster", "accuracy", "log_loss", "demographic_parity", "equalised_odds"),
+        *("worst_group", "worst_gap", "worst_gap_low", "worst_gap_high"),
+    ),
+    "calls": ("attribute", "rule", "called", "called_share", "right_share", "found_share", "found_gap"),
     "expected": ("quantity", "total", "low", "median", "high"),
     "spend_ranges": ("members", "expected_cents", "low_cents", "high_cents"),
     "training_curves": ("epoch", "train_log_loss", "validation_log_loss", "validation_accuracy"),
@@ -59,6 +68,7 @@ class ReportData:
     - gains: curves of ``evaluation.record.gain_curves``, shares [P] each; captured is None where there was nothing.
     - spend_tenths: sums of each tenth of the test members from the lowest expectation up, in whole units of money.
     - slices: rows of ``evaluation.slices.slice_metrics``, spend in whole units of money.
+    - groups, group_differences, calls: rows of ``evaluation.fairness`` and ``evaluation.call_thresholds``.
     - expected: what is expected of members at the horizon, one row per quantity of ``QUANTITIES``: the sum over all
       members, and the 10 %, 50 % and 90 % quantile of them; money in minor units.
     - churn_counts: members by their chance of no order, bars of equal width from 0 to 1.
@@ -99,6 +109,9 @@ class ReportData:
     gains: Sequence[Row] = field(default_factory=list)
     spend_tenths: Sequence[Row] = field(default_factory=list)
     slices: Sequence[Row] = field(default_factory=list)
+    groups: Sequence[Row] = field(default_factory=list)
+    group_differences: Sequence[Row] = field(default_factory=list)
+    calls: Sequence[Row] = field(default_factory=list)
     expected: Sequence[Row] = field(default_factory=list)
     churn_counts: Sequence[float] = field(default_factory=list)
     spend_ranges: Sequence[Row] = field(default_factory=list)

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from memberlevel_spark.report import formats
 from memberlevel_spark.report.figures import report_figures
+from memberlevel_spark.report.group_figures import group_figures
 from memberlevel_spark.report.headline import headline, tiles
 from memberlevel_spark.report.model import ReportData
 from memberlevel_spark.report.scoreboard import forecaster_label, score_rows
@@ -34,6 +35,7 @@ SECTIONS = (
     Section("movers", "Who is likely to move", "movers.html"),
     Section("tips", "What would tip members", "tips.html"),
     Section("trust", "Can the probabilities be trusted?", "trust.html"),
+    Section("fairness", "Is it as good for every group?", "fairness.html"),
     Section("history", "How we got here", "history.html"),
     Section("training", "How the model learnt", "training.html"),
     Section("quality", "Data quality", "quality.html"),
@@ -52,6 +54,7 @@ def render_report(data: ReportData) -> str:
         sentences=headline(data),
         tiles=tiles(data),
         figures=report_figures(data),
+        group_figures=group_figures(data),
         score_rows=score_rows(data.metrics),
     )
 

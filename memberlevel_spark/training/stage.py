@@ -14,7 +14,7 @@ from memberlevel_spark.errors import ArtefactError, ConfigError
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.stage import load_encoder
 from memberlevel_spark.examples.typical import TYPICAL, TypicalMembers, build_sums
-from memberlevel_spark.feed.fields import NEXT_CATEGORY
+from memberlevel_spark.feed.fields import NEXT_CATEGORY, ListOf, group_column
 from memberlevel_spark.models.calibrators import CALIBRATORS, Calibrators
 from memberlevel_spark.models.spec import EVENTS, ModelSpec
 from memberlevel_spark.run import RowCounts, Run, StageResult
@@ -93,7 +93,9 @@ def training_job(
 
     Errors: ConfigError when the next category is asked for, and the examples do not tell it.
     """
-    next_categories = _next_categories(config, encoder)
+    next_categories, reweighing = _next_categories(config, encoder), config.training.reweighing
+    lists: dict[str, tuple[ListOf, int]] = {NEXT_CATEGORY: ("int32", 1)} if next_categories else {}
+    lists |= {} if reweighing is None else {group_column(reweighing): ("int32", 1)}
     return TrainingJob(
         run_dir=str(folder),
         train_files=train_files,
@@ -117,7 +119,7 @@ def training_job(
         ),
         training=config.training,
         seed=config.seed,
-        lists={NEXT_CATEGORY: ("int32", 1)} if next_categories else {},
+        lists=lists,
     )
 
 
