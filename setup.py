@@ -23,6 +23,7 @@ RUNTIME = [
     "captum>=0.9",
     "scikit-learn>=1.7",
     "lightgbm>=4.5,<5",
+    "fairlearn>=0.12,<1",
     "pydantic>=2.8,<3",
     "pyyaml>=6",
     "iso4217>=1.14",

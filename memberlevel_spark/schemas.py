@@ -306,6 +306,14 @@ def with_next_category(examples: TableContract) -> TableContract:
     return replace(examples, schema=T.StructType([*examples.schema, column]))
 
 
+def with_group(examples: TableContract, column: str) -> TableContract:
+    """The same table with the number of a protected group in ``column``, in a list of one as the feed reads lists."""
+    return replace(
+        examples,
+        schema=T.StructType([*examples.schema, required(column, T.ArrayType(INT, containsNull=False))]),
+    )
+
+
 def bronze_contract(source: str, columns: Sequence[T.StructField]) -> TableContract:
     """Bronze keeps a source's own columns; file, its time, the unparsed line, batch and ingest time come after them."""
     kept = [optional(column.name, column.dataType) for column in columns]

@@ -11,6 +11,8 @@ import numpy as np
 
 FIRST_DAY, NUM_DAYS, NUM_MEMBERS = date(2024, 1, 1), 300, 150
 BASE_YAML = Path(__file__).parent.parent / "conf" / "base.yaml"
+# A protected attribute, which the model does not read: two large groups, one of 15 members, and 15 who do not say.
+AGES = (*("under 40", "40 or more") * 4, "90", None)
 ORDER_COLUMNS = ["order_id", "line", "customer", "ordered_at", "sku", "units", "paid", "rebate"]
 
 SHOP_YAML = """
@@ -52,10 +54,10 @@ sources:
   customers:
     format: json
     path: {folder}/customers.json
-    schema: "customer string, since date, city string"
+    schema: "customer string, since date, city string, age string"
     maps:
       - to: members
-        columns: {{member_id: customer, valid_from: since, city: city}}
+        columns: {{member_id: customer, valid_from: since, city: city, age: age}}
 levels:
   metric: spend_cents
   window_days: 91
@@ -67,7 +69,7 @@ features:
   windows_days: [7, 28, 91]
   sequence_weeks: 4
   sequence_events: 8
-  profile: {{city: category}}
+  profile: {{city: category, age: category}}
   holidays: [2024-05-01, 2024-12-25]
   more:
     - {{measure: spend_cents, aggregate: trend, window_days: 28}}
@@ -77,6 +79,7 @@ features:
     - {{measure: products, aggregate: num_distinct, window_days: 91}}
     - {{measure: num_events_by_hour, aggregate: entropy, window_days: 91}}
 examples: {{files_per_split: 2}}
+evaluation: {{protected: [age], call_by: age}}
 model: {{hidden: [16], calibration: [level, p_buy, spend]}}
 training: {{how: inline, num_processes: 2, batch_rows: 256, max_epochs: 24, learning_rate: 0.01}}
 report: {{title: A small shop, num_movers: 5}}
@@ -89,7 +92,7 @@ class Shop:
 
     orders: list[list[object]] = field(default_factory=list)
     visits: list[dict[str, str]] = field(default_factory=list)
-    customers: list[dict[str, str]] = field(default_factory=list)
+    customers: list[dict[str, str | None]] = field(default_factory=list)
 
 
 def write_small_shop(folder: Path, seed: int = 3) -> Path:
@@ -113,7 +116,8 @@ def make_shop(seed: int) -> Shop:
     rng, shop = np.random.default_rng(seed), Shop()
     for member in range(NUM_MEMBERS):
         name = f"cx{member:03d}"
-        shop.customers.append({"customer": name, "since": str(FIRST_DAY), "city": str(rng.choice(["Ulm", "Kiel"]))})
+        city, age = str(rng.choice(["Ulm", "Kiel"])), AGES[member % len(AGES)]
+        shop.customers.append({"customer": name, "since": str(FIRST_DAY), "city": city, "age": age})
         if member >= 10:
             _add_orders(shop, rng, name)
     _add_broken_rows(shop)

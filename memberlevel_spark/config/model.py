@@ -1,8 +1,9 @@
 """The configuration of one shop, as frozen models; `conf/base.yaml` documents every key with its unit."""
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
@@ -10,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from memberlevel_spark.config.base import IDENTIFIER, Model
+from memberlevel_spark.config.evaluation import EvaluationConfig, protected_problems
 from memberlevel_spark.config.ingest import IngestConfig, PseudonymConfig, QualityConfig, SourceConfig
 from memberlevel_spark.config.levels import LevelsConfig
 from memberlevel_spark.config.training import TrainingConfig
@@ -18,6 +20,8 @@ from memberlevel_spark.config.world import WorldConfig
 from memberlevel_spark.timeline import LabelWindow, Split, every, steps_after
 
 Share = Field(ge=0, le=1)
+# What a map to members gives beside attributes.
+NO_ATTRIBUTE = frozenset({"member_id", "valid_from", "received_ts"})
 ModelName = Literal["linear", "logistic", "svm", "mlp", "cnn", "lstm", "gru", "transformer", "fusion"]
 ModelInput = Literal["features", "weeks", "events"]
 Pretraining = Literal["masked", "next", "contrastive"]
@@ -132,7 +136,8 @@ class VocabularyConfig(Model):
 
 class FeaturesConfig(Model):
     """Measures of the daily tiles, windows of their sums and counts (days), further features, the days of holidays,
-    number of weekly tiles and of events in a sequence, product buckets, vocabularies, attributes of the profiles."""
+    number of weekly tiles and of events in a sequence, product buckets, vocabularies, attributes of the profiles, and
+    whether protected ones among them are read."""
 
     measures: tuple[str, ...] = Field(min_length=1)
     windows_days: tuple[int, ...] = Field(min_length=1)
@@ -146,6 +151,7 @@ class FeaturesConfig(Model):
     profile: dict[Annotated[str, Field(pattern=IDENTIFIER)], Literal["category", "number"]] = Field(
         default_factory=dict
     )
+    allow_protected: bool = False
 
 
 class ExamplesConfig(Model):
@@ -182,20 +188,6 @@ class LeakageConfig(Model):
     max_feature_auc: float = Field(gt=0.5, le=1)
     min_class_rows: int = Field(ge=1)
     probe_rows: int = Field(ge=100)
-
-
-class EvaluationConfig(Model):
-    """Training rows the boosted-tree baseline is fitted on, on the driver; more are sampled down to about as many.
-    When Spark fits trees on all of them, how many for each threshold, and how deep. Members below which a slice is
-    judged together with other small ones, and draws for what chance explains."""
-
-    boosted_tree_rows: int = Field(ge=100)
-    spark_trees: Literal["never", "beyond_driver", "always"]
-    # Every tree adds to the plan of the next one, and Spark's trees end at depth 30.
-    spark_trees_rounds: int = Field(ge=1, le=200)
-    spark_trees_depth: int = Field(ge=1, le=30)
-    min_slice_members: int = Field(ge=1)
-    num_resamples: int = Field(ge=0)
 
 
 class RegistryConfig(Model):
@@ -360,19 +352,34 @@ class Config(Model):
     def _space_is_of_this_configuration(self) -> "Config":
         problems = space_problems(self.tuning.space, {"model": self.model, "training": self.training})
         if problems:
-            # Raised in pydantic's own form, so that each is told with its key.
-            told = [
-                InitErrorDetails(
-                    type=PydanticCustomError("space", "{text}", {"text": text}),
-                    loc=("tuning", "space", key),
-                    input=self.tuning.space[key],
-                )
-                for key, text in problems
-            ]
-            raise ValidationError.from_exception_data("Config", told)
+            raise _refusals([(("tuning", "space", key), text, self.tuning.space[key]) for key, text in problems])
         return self
+
+    @model_validator(mode="after")
+    def _protected_attributes_are_of_the_profiles(self) -> "Config":
+        maps = [mapping for source in self.sources.values() for mapping in source.maps]
+        attributes = {name for mapping in maps if mapping.to == "members" for name in mapping.columns} - NO_ATTRIBUTE
+        problems = protected_problems(self.evaluation, attributes, reweighing=self.training.reweighing)
+        if problems:
+            raise _refusals([(tuple(key.split(".")), text, found) for key, text, found in problems])
+        return self
+
+    @property
+    def profile_read(self) -> dict[str, str]:
+        """The attributes of the profiles that models read: protected ones only where ``allow_protected`` says so."""
+        left_out = () if self.features.allow_protected else self.evaluation.protected
+        return {name: kind for name, kind in self.features.profile.items() if name not in left_out}
 
     @property
     def shop_dir(self) -> Path:
         """Where everything of this shop is written: ``<output_dir>/<name>``."""
         return self.output_dir / self.name
+
+
+def _refusals(problems: Sequence[tuple[tuple[str, ...], str, Any]]) -> ValidationError:
+    """Key, what is expected and what was found, in pydantic's own form, so that each is told with its key."""
+    told = [
+        InitErrorDetails(type=PydanticCustomError("misfit", "{text}", {"text": text}), loc=key, input=found)
+        for key, text, found in problems
+    ]
+    return ValidationError.from_exception_data("Config", told)

@@ -65,6 +65,7 @@ class TrainingConfig(Model):
     focal_gamma: float = Field(ge=0, le=10)
     distillation: DistillationConfig
     class_weights: Literal["none", "balanced"]
+    reweighing: str | None = None
     recency_half_life_days: float | None = Field(gt=0, allow_inf_nan=False)
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     schedule: Literal["cosine", "linear", "exponential"]

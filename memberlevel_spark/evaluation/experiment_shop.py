@@ -39,7 +39,11 @@ class Shop:
 def trial_job(
     config: Config, encoder: Encoder, *, train_files: tuple[str, ...], validation_files: tuple[str, ...], folder: Path
 ) -> TrainingJob:
-    """All epochs in this process, the last weights kept: nothing depends on the validation, which has to be there."""
+    """All epochs in this process, the last weights kept: nothing depends on the validation, which has to be there.
+
+    The back-test's rows tell no groups: here all of them count alike."""
+    plain = config.training.model_copy(update={"reweighing": None})
+    config = config.model_copy(update={"training": plain})
     job = training_job(config, folder.absolute(), encoder, train_files=train_files, validation_files=validation_files)
     inline = job.training.model_copy(update={"how": "inline", "num_processes": 1})
     return replace(job, training=inline, keep="last")

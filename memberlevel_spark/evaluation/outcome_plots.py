@@ -7,7 +7,9 @@ Every SVG function raises DataQualityError on empty data. Shape legend: P points
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import nan
 from statistics import mean
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,6 +25,7 @@ from memberlevel_spark.evaluation.plot_style import (
     legend_below,
     png_of,
     refuse_empty,
+    short,
     svg_of,
 )
 
@@ -58,6 +61,15 @@ def spend_ranges(tenths: Sequence[Mapping[str, float]], *, currency: str) -> str
     """
     refuse_empty("spend_ranges", tenths)
     return svg_of("spend-ranges", partial(_paint_ranges, tenths, currency), height_in=3.0)
+
+
+def group_levels(attribute: str, groups: Sequence[Mapping[str, Any]]) -> str:
+    """Mean expected and mean realised level of each group, joined by a line; a group without numbers has none.
+
+    Rows: group, expected_level, realised_level, level numbers or None. ``attribute`` keeps the ids of figures apart.
+    """
+    refuse_empty("group_levels", groups)
+    return svg_of(f"group-{attribute}", partial(_paint_groups, groups), height_in=1.2 + 0.34 * len(groups))
 
 
 def learning_curve_png(points: Sequence[CurvePoint]) -> bytes:
@@ -114,6 +126,22 @@ def _tenth_axis(axes: Axes, num_tenths: int, unit: str) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(_compact_tick))
     axes.grid(True, axis="y")
     axes.set_axisbelow(True)
+
+
+def _paint_groups(groups: Sequence[Mapping[str, Any]], figure: Figure) -> None:
+    axes, places = figure.subplots(), list(range(len(groups), 0, -1))
+    for key, marker, colour in (("expected_level", "o", BLUE), ("realised_level", "D", ORANGE)):
+        values = [nan if row[key] is None else row[key] for row in groups]
+        axes.scatter(values, places, s=34, marker=marker, color=colour, label=key.removesuffix("_level"), zorder=3)
+    for place, row in zip(places, groups, strict=True):
+        if row["expected_level"] is not None:
+            axes.plot([row["expected_level"], row["realised_level"]], [place] * 2, color=INK, alpha=0.5, linewidth=1.2)
+    axes.set_yticks(places, [short(row["group"]) for row in groups])
+    axes.set(ylim=(0.4, len(groups) + 0.6), xlabel="mean level, 0 is the lowest")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(True, axis="x")
+    axes.set_axisbelow(True)
+    legend_below(figure, axes, columns=2)
 
 
 def _compact_tick(value: float, _position: int | None) -> str:

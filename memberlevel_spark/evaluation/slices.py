@@ -56,15 +56,15 @@ def slice_metrics(
     rows = []
     for dimension in dimensions:
         check_same_rows(target=actuals.target_N, part=dimension.part_N)
-        for name, kept_N in cells(dimension, min_members):
+        for name, kept_N in cells_of(dimension, min_members):
             row: SliceRow = {"dimension": dimension.name, "slice": name, "members": int(kept_N.sum())}
             rows.append(row | _judged(actuals, forecasts, kept_N, shown=int(kept_N.sum()) >= min_members))
     return rows
 
 
-def cells(dimension: Dimension, min_members: int) -> list[tuple[str, np.ndarray]]:
-    """The parts of at least ``min_members`` that anybody belongs to, each with its members as a mask [N]; then all
-    others together as ``(small)``, where there are any."""
+def cells_of(dimension: Dimension, min_members: int) -> list[tuple[str, np.ndarray]]:
+    """Name and members, as a mask [N], of each part of at least ``min_members``, in their order; the last cell
+    ``(small)`` holds the members of all others, where there are any."""
     count_P = np.bincount(dimension.part_N, minlength=len(dimension.names))
     large = [place for place, count in enumerate(count_P) if count >= min_members and count]
     parts = [(dimension.names[place], dimension.part_N == place) for place in large]

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from memberlevel_spark.errors import ArtefactError, DataQualityError
 from memberlevel_spark.evaluation.category_rivals import with_category_rivals
 from memberlevel_spark.evaluation.champion import incumbent
 from memberlevel_spark.evaluation.evidence import evidence
+from memberlevel_spark.evaluation.fairness_stage import fairness_of, group_dimensions
 from memberlevel_spark.evaluation.forecasts import Actuals, Forecast
 from memberlevel_spark.evaluation.order_histories import build_order_histories, history_forecast
 from memberlevel_spark.evaluation.reach import Reach, reachable_gain
@@ -57,16 +58,22 @@ def run_evaluate(run: Run) -> StageResult:
     category_N = predicted["next_category"].to_numpy() if P_CATEGORY in predicted else None
     outcomes_N2 = np.stack(predicted["outcomes"].to_list())
     actuals = Actuals.of(target_N, now_N, outcomes_N2, unit=unit, category_N=category_N)
+    protected, member_N = config.evaluation.protected, predicted["member_id"].to_list()
+    groups = group_dimensions(run, read, test, attributes=protected, member_N=member_N)
     rivals = _rivals(run, read, test, predicted["member_id"].to_numpy(str))
-    present = incumbent(run, test, _own_version(run))
+    present = incumbent(run, test, own_version(run))
     said = {"model": Forecast.of_rows_applied(predicted), **rivals, **(present.said if present else {})}
     forecasts = {name: forecast.in_units(unit) for name, forecast in said.items()}
     p_level = {name: said.p_level_NK for name, said in forecasts.items() if said.p_level_NK is not None}
     evaluation = {
         "test_as_of": str(config.timeline.test),
         **evaluation_record(
-            actuals, forecasts, _dimensions(run, read, test), min_slice_members=config.evaluation.min_slice_members
+            actuals,
+            forecasts,
+            _with_groups(_dimensions(run, read, test), groups),
+            min_slice_members=config.evaluation.min_slice_members,
         ),
+        "fairness": fairness_of(run, read, actuals, p_level, groups=groups),
         **evidence(
             actuals,
             predicted["member_id"].to_numpy(str),
@@ -128,8 +135,8 @@ def histories_forecast(
         return {}
 
 
-def _own_version(run: Run) -> str:
-    """The version that the trained model will have as a bundle."""
+def own_version(run: Run) -> str:
+    """The version that this configuration's trained model has as a bundle. Errors: ArtefactError when there is none."""
     return version_of({**trained_files(run), "levels.json": run.config.levels.model_dump_json().encode()})
 
 
@@ -188,6 +195,12 @@ def _dimensions(run: Run, read: Mapping[str, int], test: DataFrame) -> tuple[Dim
     dates = (run.config.timeline.test,)
     rows = build_slice_columns(members, features, member_days, dates=dates, profile=profile).orderBy("row_key")
     return dimensions_of(rows.drop(*KEY).toPandas(), [level.name for level in run.config.levels.programme], profile)
+
+
+def _with_groups(dimensions: Sequence[Dimension], groups: Sequence[Dimension]) -> tuple[Dimension, ...]:
+    """Protected groups are parts of the members as well, which the gate looks at; once, where the model reads them."""
+    known = {dimension.name for dimension in dimensions}
+    return (*dimensions, *(group for group in groups if group.name not in known))
 
 
 def _beside_truth(run: Run, read: Mapping[str, int], test: DataFrame) -> DataFrame:

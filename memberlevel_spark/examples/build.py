@@ -5,18 +5,20 @@ as-of date, laid out for the feed: a fixed number of files per split, each a ran
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.examples.encoder import WEEKLY, Encoder, Input, Need
+from memberlevel_spark.examples.group_numbers import group_number
 from memberlevel_spark.examples.next_category import category_number
 from memberlevel_spark.features.breakdowns import Breakdown, OfEntries, published_features
 from memberlevel_spark.features.declare import scalar_features, to_level_features
 from memberlevel_spark.features.feature import Feature
 from memberlevel_spark.features.profiles import ProfileFeature
 from memberlevel_spark.levels.rules import LevelRules
-from memberlevel_spark.schemas import EXAMPLES, TableContract, with_next_category
+from memberlevel_spark.schemas import EXAMPLES, TableContract, with_group, with_next_category
 from memberlevel_spark.timeline import Split
 
 KEY = ["member_id", "as_of_date"]
@@ -98,13 +100,28 @@ def join_outcomes(inputs: DataFrame, labels: DataFrame, split: Column) -> DataFr
     return inputs.join(targets.where(F.col("split").isNotNull()), KEY, "inner")
 
 
-def examples_contract(encoder: Encoder, examples: TableContract = EXAMPLES) -> TableContract:
-    """The contract of the examples that an encoder makes: with the next category where one is told."""
-    return with_next_category(examples) if encoder.next_categories else examples
+@dataclass(frozen=True)
+class Groups:
+    """The column of a protected attribute, and those of its groups that have a number of their own."""
+
+    column: str
+    names: tuple[str, ...]
 
 
-def build_examples(labelled: DataFrame, encoder: Encoder, *, files_per_split: int) -> DataFrame:
-    """Encode and lay out; ``next_category`` is there only where one is told."""
+def examples_contract(
+    encoder: Encoder, examples: TableContract = EXAMPLES, *, groups: Groups | None = None
+) -> TableContract:
+    """The contract of the examples that an encoder makes: with the next category where one is told, and the group where
+    rows are weighed by groups."""
+    told = with_next_category(examples) if encoder.next_categories else examples
+    return with_group(told, groups.column) if groups else told
+
+
+def build_examples(
+    labelled: DataFrame, encoder: Encoder, *, files_per_split: int, groups: Groups | None = None
+) -> DataFrame:
+    """Encode and lay out; ``next_category`` is there only where one is told, the number of the group, from its text in
+    the column of the same name, only with ``groups``."""
     told = encoder.next_categories
     number = F.array(category_number(F.col("first_category"), told)).alias("next_category")
     encoded = labelled.select(
@@ -118,6 +135,7 @@ def build_examples(labelled: DataFrame, encoder: Encoder, *, files_per_split: in
         encoder.encode().alias("features"),
         "split",
         *([number] if told else []),
+        *([F.array(group_number(F.col(groups.column), groups.names)).alias(groups.column)] if groups else []),
     )
     return lay_out(encoded, files_per_split=files_per_split)
 

@@ -12,6 +12,7 @@ from memberlevel_spark.config.model import ModelConfig
 from memberlevel_spark.errors import ArtefactError, ConfigError
 from memberlevel_spark.examples.build import (
     KEY,
+    Groups,
     build_examples,
     examples_contract,
     join_features,
@@ -22,12 +23,15 @@ from memberlevel_spark.examples.build import (
 from memberlevel_spark.examples.components import build_moments, components_of
 from memberlevel_spark.examples.encoder import Encoder, input_tables
 from memberlevel_spark.examples.event_inputs import NUM_HOURS, NUM_WEEKDAYS, EventInputs
+from memberlevel_spark.examples.group_numbers import build_groups
 from memberlevel_spark.examples.labels import LabelWindows, build_labels, build_order_lines
 from memberlevel_spark.examples.next_category import build_next_categories
+from memberlevel_spark.features.groups import with_groups
 from memberlevel_spark.features.sequence_stage import sequences_meaning
 from memberlevel_spark.features.stage import features_of, measures_of, published_meaning
 from memberlevel_spark.features.vocabulary import FIRST_ENTRY
 from memberlevel_spark.features.vocabulary_stage import breakdowns_of, kept_vocabulary, profile_of
+from memberlevel_spark.feed.fields import group_column
 from memberlevel_spark.ingest.canonical import EVENT_TYPES
 from memberlevel_spark.levels.stage import level_rules, read_levels
 from memberlevel_spark.models.spec import EVENTS, Components, inputs_of
@@ -68,17 +72,32 @@ def run_examples(run: Run) -> StageResult:
     read = {name: run.tables.version(name) for name in (*input_tables(events), "member_labels")}
     *tables, labels = (run.tables.read(name, version) for name, version in read.items())
     labelled = join_labels(join_features(*tables), labels, config.timeline.split)
+    labelled, groups = _with_groups(run, read, labelled)
     encoder = fit_encoder(run, labelled.where(F.col("split") == "train"), events, [config.model])
-    examples = build_examples(labelled, encoder, files_per_split=config.examples.files_per_split)
-    commit = run.tables.replace(examples_contract(encoder), examples, rows_per_file=config.examples.rows_per_file)
+    examples = build_examples(labelled, encoder, files_per_split=config.examples.files_per_split, groups=groups)
+    contract = examples_contract(encoder, groups=groups)
+    commit = run.tables.replace(contract, examples, rows_per_file=config.examples.rows_per_file)
     path = encoder_path(run)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"examples_version": commit.version, "encoder": encoder.to_json()}), encoding="utf-8")
     in_split = labels.where(F.col("as_of_date").isin(list(config.timeline.split.dates))).count()
     of_events = f", {events.num_events} events" if events else ""
     of_categories = f", {len(encoder.next_categories)} next categories" if encoder.next_categories else ""
-    note = f"{len(encoder.names)} features{of_events}{of_categories}, train/validation/test by date"
+    of_groups = f", {len(groups.names)} groups of {config.training.reweighing} weighed" if groups else ""
+    note = f"{len(encoder.names)} features{of_events}{of_categories}{of_groups}, train/validation/test by date"
     return StageResult(RowCounts(in_split, commit.rows), read, {"examples": commit.version}, note)
+
+
+def _with_groups(run: Run, read: dict[str, int], labelled: DataFrame) -> tuple[DataFrame, Groups | None]:
+    """The rows beside the group by which training weighs them; as they are where it does not."""
+    attribute = run.config.training.reweighing
+    if attribute is None:
+        return labelled, None
+    read["members"] = run.tables.version("members")
+    grouped = with_groups(labelled, run.tables.read("members", read["members"]), [attribute])
+    training_rows, column = grouped.where(F.col("split") == "train"), group_column(attribute)
+    large = build_groups(training_rows, column, min_members=run.config.evaluation.min_group_members)
+    return grouped, Groups(column, tuple(row["group"] for row in large.collect()))
 
 
 def reads_events(model: ModelConfig) -> bool:

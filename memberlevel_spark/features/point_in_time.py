@@ -139,7 +139,7 @@ def build_point_in_time(
     vocabulary, by which categories are numbers, profile features and event sequences are among them. ``keep`` is
     done to the two frames that are read more than once, where a stage would have a table: a caller may persist them.
     """
-    profile = profile_features(config.features.profile, vocabulary) if vocabulary else ()
+    profile = profile_features(config.profile_read, vocabulary) if vocabulary else ()
     member_days = keep(build_tiles(sources.events, sources.products, config))
     member_levels = build_levels(sources.members, member_days, config)
     day_breakdowns = build_breakdown_tiles(sources.events, sources.products, config)

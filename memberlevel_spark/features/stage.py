@@ -73,7 +73,11 @@ def run_features(run: Run) -> StageResult:
     page.parent.mkdir(parents=True, exist_ok=True)
     others = scalar_features(level_rules(run))
     page.write_text(catalogue(features_of(run), others, profile=profile, breakdowns=breakdowns), encoding="utf-8")
-    return StageResult(counts, read, versions, f"{len(dates)} as-of dates, meaning of the features in {page}")
+    left_out = sorted(run.config.features.profile.keys() - run.config.profile_read.keys())
+    protected = f", protected and not read: {', '.join(left_out)}" if left_out else ""
+    return StageResult(
+        counts, read, versions, f"{len(dates)} as-of dates, meaning of the features in {page}{protected}"
+    )
 
 
 def _tables_read(run: Run) -> tuple[str, ...]:

@@ -44,4 +44,4 @@ def build_vocabulary(frames: Mapping[str, DataFrame], config: Config) -> DataFra
 
 
 def _categories(config: Config) -> list[str]:
-    return sorted(attribute for attribute, kind in config.features.profile.items() if kind == "category")
+    return sorted(attribute for attribute, kind in config.profile_read.items() if kind == "category")

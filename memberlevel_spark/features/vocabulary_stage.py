@@ -56,7 +56,7 @@ def kept_vocabulary(shop: Shop) -> Vocabulary:
 
 def profile_of(shop: Shop, vocabulary: Vocabulary | None = None) -> tuple[ProfileFeature, ...]:
     """The profile features of the configuration, by the kept vocabulary where none is given."""
-    declared = shop.config.features.profile
+    declared = shop.config.profile_read
     if not declared:
         return ()
     return profile_features(declared, kept_vocabulary(shop) if vocabulary is None else vocabulary)

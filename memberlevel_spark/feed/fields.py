@@ -25,6 +25,11 @@ NUM_OUTCOMES = 2
 ListOf = Literal["float32", "int32"]
 
 
+def group_column(attribute: str) -> str:
+    """The column of the groups of a protected attribute; a list where rows are weighed by them."""
+    return f"group_{attribute}"
+
+
 @dataclass(frozen=True)
 class Fields:
     """What is read: ``num_features`` features, and further list columns by name, each of one length in all rows.

@@ -18,7 +18,7 @@ from memberlevel_spark.evaluation.forecasts import Actuals, Forecast, judge
 from memberlevel_spark.evaluation.inputs import FloatArray
 from memberlevel_spark.evaluation.outcomes import spend_by_tenths
 from memberlevel_spark.evaluation.slice_dimensions import dimensions_of
-from memberlevel_spark.evaluation.slices import Dimension, cells
+from memberlevel_spark.evaluation.slices import Dimension, cells_of
 from memberlevel_spark.features.profiles import ProfileFeature
 from memberlevel_spark.scoring.predictor import NUMBERS
 
@@ -76,7 +76,7 @@ def judge_members(members: pa.Table, standards: Standards) -> list[OutcomeRow]:
 def _judged(actuals: Actuals, forecast: Forecast, dimension: Dimension, standards: Standards) -> list[OutcomeRow]:
     min_members = 1 if dimension.name == ALL else standards.min_members
     rows: list[OutcomeRow] = []
-    for name, kept_N in cells(dimension, min_members):
+    for name, kept_N in cells_of(dimension, min_members):
         num_members = int(kept_N.sum())
         measured: dict[str, float | None] = dict.fromkeys(OUTCOME_METRICS)
         if num_members >= min_members:

@@ -38,6 +38,15 @@ ROW_KEYS: Mapping[str, tuple[str, ...]] = {
         *("upgrade_ap", "downgrade_auc", "churn_auc", "churn_brier", "churn_ece", "spend_mae", "spend_bias"),
     ),
     "came_true_tenths": ("dimension", "slice", "members", "metric", "value"),
+    "groups": (
+        *("attribute", "group", "members", "accuracy", "expected_level", "realised_level", "log_loss", "ece"),
+        *("called_share", "found_share", "false_share"),
+    ),
+    "group_differences": (
+        *("attribute", "forecaster", "accuracy", "log_loss", "demographic_parity", "equalised_odds"),
+        *("worst_group", "worst_gap", "worst_gap_low", "worst_gap_high"),
+    ),
+    "calls": ("attribute", "rule", "called", "called_share", "right_share", "found_share", "found_gap"),
     "expected": ("quantity", "total", "low", "median", "high"),
     "spend_ranges": ("members", "expected_cents", "low_cents", "high_cents"),
     "training_curves": ("epoch", "train_log_loss", "validation_log_loss", "validation_accuracy"),
@@ -81,6 +90,7 @@ class ReportData:
     - came_true: one row per as-of date and model version that was judged (table ``outcomes``, all members), newest
       first; spend in whole units of money. came_true_tenths: the rows of ``outcomes`` that are tenths, and moves, of
       one of them; moves is None where nothing has matured.
+    - groups, group_differences, calls: rows of ``evaluation.fairness`` and ``evaluation.call_thresholds``.
     - expected: what is expected of members at the horizon, one row per quantity of ``QUANTITIES``: the sum over all
       members, and the 10 %, 50 % and 90 % quantile of them; money in minor units.
     - churn_counts: members by their chance of no order, bars of equal width from 0 to 1.
@@ -124,6 +134,9 @@ class ReportData:
     came_true: Sequence[Row] = field(default_factory=list)
     came_true_tenths: Sequence[Row] = field(default_factory=list)
     moves: MaturedMoves | None = None
+    groups: Sequence[Row] = field(default_factory=list)
+    group_differences: Sequence[Row] = field(default_factory=list)
+    calls: Sequence[Row] = field(default_factory=list)
     expected: Sequence[Row] = field(default_factory=list)
     churn_counts: Sequence[float] = field(default_factory=list)
     spend_ranges: Sequence[Row] = field(default_factory=list)

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from memberlevel_spark.report import formats
 from memberlevel_spark.report.figures import report_figures
+from memberlevel_spark.report.group_figures import group_figures
 from memberlevel_spark.report.headline import headline, tiles
 from memberlevel_spark.report.matured import tenth_rows
 from memberlevel_spark.report.model import ReportData
@@ -36,6 +37,7 @@ SECTIONS = (
     Section("tips", "What would tip members", "tips.html"),
     Section("trust", "Can the probabilities be trusted?", "trust.html"),
     Section("came-true", "Did it come true?", "came_true.html"),
+    Section("fairness", "Is it as good for every group?", "fairness.html"),
     Section("history", "How we got here", "history.html"),
     Section("training", "How the model learnt", "training.html"),
     Section("quality", "Data quality", "quality.html"),
@@ -54,6 +56,7 @@ def render_report(data: ReportData) -> str:
         sentences=headline(data),
         tiles=tiles(data),
         figures=report_figures(data),
+        group_figures=group_figures(data),
         score_rows=score_rows(data.metrics),
         tenth_rows=tenth_rows(data.came_true_tenths),
     )

@@ -124,7 +124,7 @@ class Service:
 
 def needed_fields(config: Config) -> frozenset[str]:
     """The fields of a given member, beside tiles and levels, that features or levels of the shop are made of."""
-    of_profiles = bool(config.features.profile) or config.levels.manual is not None
+    of_profiles = bool(config.profile_read) or config.levels.manual is not None
     of_breakdowns = bool(configured_dimensions(config))
     return frozenset(["profiles"] * of_profiles + ["breakdowns"] * of_breakdowns)
 

@@ -109,7 +109,7 @@ class TrainingJob:
                 **values,
                 "model": ModelSpec.from_dict(values["model"]),
                 "training": TrainingConfig.model_validate(values["training"]),
-                "weights": weights and RowWeights(**{**weights, "by_level": tuple(weights["by_level"])}),
+                "weights": weights and RowWeights.from_dict(weights),
                 "lists": {name: tuple(kind) for name, kind in values["lists"].items()},
                 "components": tuple(tuple(component) for component in values["components"]),
             }

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from memberlevel_spark.errors import DataQualityError, first_five
+from memberlevel_spark.feed.fields import group_column
 from memberlevel_spark.feed.loader import Batch
 from memberlevel_spark.models.lane_dropout import LaneRandom, give_random
 from memberlevel_spark.training.averaging import AveragedNetwork
@@ -36,6 +37,7 @@ class Learner:
             num_steps: steps of the whole run; the schedule ends with the last.
         """
         self._training, self._weights, self._ranks = job.training, job.weights, ranks
+        self._groups = None if job.training.reweighing is None else group_column(job.training.reweighing)
         self.num_steps, self.step = num_steps, 0
         self._dtype = getattr(torch, job.training.precision)
         self._objective = objective_of(job, ranks.device)
@@ -126,7 +128,11 @@ class Learner:
             return batch.weight_B
         by_level_K = batch.weight_B.new_tensor(self._weights.by_level)
         half_lives_B = (self._weights.last_day - batch.as_of_day_B) / (self._weights.half_life_days or math.inf)
-        return batch.weight_B * by_level_K[batch.target_B] * torch.exp2(-half_lives_B)
+        weight_B = batch.weight_B * by_level_K[batch.target_B] * torch.exp2(-half_lives_B)
+        if self._groups is None:
+            return weight_B
+        by_group_GK = batch.weight_B.new_tensor(self._weights.by_group)
+        return weight_B * by_group_GK[batch.lists[self._groups][:, 0].long(), batch.target_B]
 
     @property
     def kept(self) -> nn.Module:

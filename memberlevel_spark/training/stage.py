@@ -14,7 +14,7 @@ from memberlevel_spark.errors import ArtefactError, ConfigError
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.stage import load_encoder
 from memberlevel_spark.examples.typical import TYPICAL, TypicalMembers, build_sums
-from memberlevel_spark.feed.fields import NEXT_CATEGORY
+from memberlevel_spark.feed.fields import NEXT_CATEGORY, ListOf, group_column
 from memberlevel_spark.models.calibrators import CALIBRATORS, Calibrators
 from memberlevel_spark.models.spec import EVENTS, Components, ModelSpec
 from memberlevel_spark.run import RowCounts, Run, StageResult
@@ -94,6 +94,9 @@ def training_job(
     Errors: ConfigError when the next category or components are asked for, and the examples do not have them.
     """
     next_categories, components = _next_categories(config, encoder), _components(config, encoder)
+    reweighing = config.training.reweighing
+    lists: dict[str, tuple[ListOf, int]] = {NEXT_CATEGORY: ("int32", 1)} if next_categories else {}
+    lists |= {} if reweighing is None else {group_column(reweighing): ("int32", 1)}
     return TrainingJob(
         run_dir=str(folder),
         train_files=train_files,
@@ -118,7 +121,7 @@ def training_job(
         ),
         training=config.training,
         seed=config.seed,
-        lists={NEXT_CATEGORY: ("int32", 1)} if next_categories else {},
+        lists=lists,
         components=components,
     )
 

@@ -153,7 +153,7 @@ def test_the_evaluation_speaks_of_parts_of_the_members_and_of_lists(spark: Spark
     rows: dict[str, dict[str, int]] = {}
     for row in evaluation["slices"]:
         rows.setdefault(row["dimension"], {})[row["slice"]] = row["members"]
-    assert list(rows) == ["level now", "tenure", "orders in 91 days", "city"]
+    assert list(rows) == ["level now", "tenure", "orders in 91 days", "city", "age"]
     assert all(sum(counts.values()) == NUM_MEMBERS for counts in rows.values())
     features = table(spark, shop, "member_features").where("as_of_date = '2024-09-28'")
     by_city = {row[0]: row[1] for row in features.groupBy("profile_city").count().collect()}

@@ -1,6 +1,7 @@
 """What a training row counts: by its level and its age, on any number of ranks."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,10 @@ def weighted(**settings: object) -> object:
 
 def on_day(table: pa.Table, day: int) -> pa.Table:
     return replaced(table, "as_of_day", pa.array([day] * len(table), type=pa.int32()))
+
+
+def in_groups(table: pa.Table, groups: list[int]) -> pa.Table:
+    return table.append_column("group_age", pa.array([[group] for group in groups], type=pa.list_(pa.int32())))
 
 
 def test_weights_of_literal_rows() -> None:
@@ -81,6 +86,68 @@ def test_weights_travel_with_the_job_and_make_it_another_one(tmp_path: Path) -> 
     assert TrainingJob.from_json(heavy.to_json()) == heavy
     assert TrainingJob.from_json(plain.to_json()) == plain
     assert heavy.fingerprint != plain.fingerprint
+
+
+def test_reweighing_makes_levels_equally_frequent_in_all_groups() -> None:
+    """Kamiran and Calders: P(group) · P(level) / P(group, level). Of ten rows six are of group 0, five of level 1."""
+    rows = {(100, 0, 0): 4, (107, 1, 0): 2, (100, 0, 1): 1, (100, 1, 1): 2, (107, 1, 1): 1}
+    found = weights_of(rows, weighted(reweighing="age"), num_levels=3)
+    assert found.by_level == pytest.approx((1.0, 1.0, 1.0))
+    assert found.by_group == (
+        pytest.approx((0.6 * 0.5 / 0.4, 0.6 * 0.5 / 0.2, 1.0)),
+        pytest.approx((0.4 * 0.5 / 0.1, 0.4 * 0.5 / 0.3, 1.0)),
+    )
+    of_level = {
+        (group, level): sum(found.of(*row) * count for row, count in rows.items() if row[1:] == (level, group))
+        for group in (0, 1)
+        for level in (0, 1)
+    }
+    assert [of_level[group, 1] / (of_level[group, 0] + of_level[group, 1]) for group in (0, 1)] == pytest.approx(
+        [0.5] * 2
+    )
+    assert sum(of_level.values()) == pytest.approx(10)
+
+
+def test_reweighing_balance_and_age_are_multiplied_and_the_mean_stays_one() -> None:
+    rows = {(100, 0, 0): 4, (107, 1, 0): 2, (100, 0, 1): 1, (100, 1, 1): 2, (107, 1, 1): 1}
+    settings = {"class_weights": "balanced", "recency_half_life_days": 7.0}
+    both = weights_of(rows, weighted(reweighing="age", **settings), num_levels=2)
+    assert sum(both.of(*row) * count for row, count in rows.items()) == pytest.approx(10)
+    assert both.of(107, 1, 0) / both.of(107, 1, 1) == pytest.approx((0.3 / 0.2) / (0.2 / 0.3))
+    assert both.of(107, 1, 0) / both.of(100, 1, 0) == pytest.approx(2)
+    assert RowWeights.from_dict(json.loads(json.dumps(asdict(both)))) == both
+
+
+def test_rows_are_counted_by_their_group_too(tmp_path: Path) -> None:
+    paths = [write_table(in_groups(examples_table(0, 6), [0, 0, 1, 1, 1, 2]), tmp_path, part=0)]
+    assert count_rows(paths, ("as_of_day", "group_age")) == {(19_000, 0): 2, (19_000, 1): 3, (19_000, 2): 1}
+
+
+def test_reweighed_rows_teach_what_rows_of_equal_cells_teach(tmp_path: Path) -> None:
+    """Of 40 rows a group, 30 are of one level and 10 of the other, the other way round in the other group; there the
+    rare ones are thrice. One step an epoch, all rows in it."""
+    table = examples_table(0, 600)
+    level = table.column("target_level").to_numpy()
+    low, high = (np.flatnonzero(level == each)[:40] for each in (0, 2))
+    cells = {0: (low[:30], high[:10]), 1: (high[10:], low[30:])}
+    once, thrice = [], []
+    for group, (many, few) in cells.items():
+        rows = table.take(np.concatenate([many, few]))
+        once.append(in_groups(rows, [group] * 40))
+        copies = [replaced(table.take(few), "row_key", pa.array(few + 1000 * copy)) for copy in (1, 2)]
+        thrice.append(pa.concat_tables([rows, *copies]))
+    write = {"once": once, "thrice": thrice}
+    files = {
+        name: tuple(write_table(each, tmp_path / name, part=part) for part, each in enumerate(tables))
+        for name, tables in write.items()
+    }
+    settings = {"model": FLAT, "batch_rows": 160, "max_epochs": 5, "lists": {"group_age": ("int32", 1)}}
+    weighed = job(tmp_path, files["once"], files["once"], reweighing="age", **settings)
+    plain = changed(weighed, reweighing=None, run_dir=str(tmp_path / "plain"))
+    repeated = changed(plain, train_files=files["thrice"], lists={}, run_dir=str(tmp_path / "thrice"))
+    found, expected, other = (curves(run_training(each)) for each in (weighed, repeated, plain))
+    assert found == pytest.approx(expected, abs=2e-5)
+    assert found != pytest.approx(other, abs=1e-3)
 
 
 def curves(run: TrainedRun) -> list[float]:

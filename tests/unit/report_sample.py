@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from memberlevel_spark.evaluation.baselines import majority_probabilities, persistence_probabilities
+from memberlevel_spark.evaluation.calibration import p_move_up
+from memberlevel_spark.evaluation.call_thresholds import call_costs, fit_thresholds
+from memberlevel_spark.evaluation.fairness import Judging, fairness_record
 from memberlevel_spark.evaluation.forecasts import Actuals, Forecast
 from memberlevel_spark.evaluation.metrics import confusion_matrix, level_metrics, migration
 from memberlevel_spark.evaluation.record import evaluation_record
@@ -110,10 +113,12 @@ def _outcomes(
     record = evaluation_record(
         actuals, forecasts, [Dimension("level now", LEVELS, now_N), tenure], min_slice_members=60
     )
+    groups = _groups(rng, actuals, p_NK)
     tenths = np.array_split(np.sort(expected_N), 10)
     quantities = {"churn": p_churn_N, "orders": expected_N / 40, "spend_cents": 100 * expected_N}
     return {
         **{name: record[name] for name in ("gains", "spend_tenths", "slices", "reliability")},
+        **groups,
         "expected": [
             {"quantity": name, "total": value_N.sum()}
             | dict(zip(("low", "median", "high"), np.quantile(value_N, [0.1, 0.5, 0.9]), strict=True))
@@ -152,6 +157,20 @@ def _came_true(now_N: np.ndarray, p_NK: np.ndarray, target_N: np.ndarray) -> dic
         at_risk_cents=1_234_567,
     )
     return {"came_true": [*rows[:2], {**rows[2], "upgrade_auc": None}], "came_true_tenths": tenths, "moves": moves}
+
+
+def _groups(rng: np.random.Generator, actuals: Actuals, p_NK: np.ndarray) -> dict[str, Any]:
+    """Ages, of which one is held by a few members only and a third of all do not say; one list by two rules."""
+    ages = ["19 to 34", "35 to 54", "55 to 64", "65 or more", "(unknown)"]
+    age = Dimension("age", ages, rng.choice(5, size=len(p_NK), p=[0.18, 0.35, 0.12, 0.005, 0.345]))
+    judging = Judging(min_members=30, call_share=0.1, num_resamples=100, seed=7)
+    stays = persistence_probabilities(actuals.level_now_N, 0.83, 4)
+    record = fairness_record(actuals, {"model": p_NK, "champion": stays}, [age], judging)
+    group_N = np.array([*ages[:-1], None], dtype=object)[age.part_N]
+    p_up_N, moved_N = p_move_up(actuals.level_now_N, p_NK), actuals.target_N > actuals.level_now_N
+    thresholds = fit_thresholds(p_up_N, moved_N, group_N, attribute="age", share=0.1, min_members=30)
+    calls = [{"attribute": "age", **row} for row in call_costs(thresholds, p_up_N, moved_N, group_N)]
+    return {"groups": record["groups"], "group_differences": record["differences"], "calls": calls}
 
 
 def _members(spend_N: np.ndarray, now_N: np.ndarray, p_NK: np.ndarray) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from tests.small_shop import write_small_shop
 
 CONF = Path(__file__).parents[2] / "conf"
 JOURNEY = CONF / "complete_journey.yaml"
+ALLOWED = "features.allow_protected=true"
 
 
 def test_the_shops_own_file_wins_over_base_and_set_over_the_file_and_the_environment_over_all():
@@ -88,6 +89,30 @@ def test_an_override_without_equals_sign_is_refused():
 def test_sections_that_contradict_themselves_are_refused(override: str, message: str):
     with pytest.raises(ConfigError, match=message):
         load_config(JOURNEY, [override])
+
+
+def test_protected_attributes_are_of_the_profiles_and_whatever_goes_by_groups_names_one_of_them():
+    chosen = ["evaluation.protected=[age, incom]", "evaluation.call_by=income", "training.reweighing=sex"]
+    with pytest.raises(ConfigError) as error:
+        load_config(JOURNEY, chosen)
+    text = str(error.value)
+    assert "has 3 problem(s)" in text
+    assert "evaluation.protected: found 'incom', expected: an attribute of the profiles: age, home_ownership," in text
+    assert "evaluation.call_by: found 'income', expected: null, or one of evaluation.protected: age, incom" in text
+    assert "training.reweighing: found 'sex', expected: null, or one of evaluation.protected" in text
+    without = ["sources.demographics.maps=[{to: products, columns: {product_id: a}}]", "evaluation.call_by=age"]
+    with pytest.raises(ConfigError, match=r"evaluation\.protected: there is none"):
+        load_config(JOURNEY, without)
+
+
+def test_what_is_protected_is_not_read_unless_it_is_allowed():
+    profile = "features.profile={age: category, kids_count: number}"
+    read = [
+        load_config(JOURNEY, [profile, *more]).profile_read
+        for more in ([], ["evaluation.protected=[age, income]"], ["evaluation.protected=[age]", ALLOWED])
+    ]
+    every = {"age": "category", "kids_count": "number"}
+    assert read == [every, {"kids_count": "number"}, every]
 
 
 def test_a_shop_without_events_is_refused(tmp_path: Path):

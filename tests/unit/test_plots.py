@@ -27,6 +27,8 @@ def figures(num_levels: int, *, num_dates: int = 9) -> dict[str, Callable[[], st
     points = [{"event": "moves_up", "confidence": 0.1, "observed": 0.2, "count": 5}]
     points += [{"confidence": 0.9, "observed": 0.8, "count": 50}]
     tenths = [{"expected": 10.0 * n, "realised": 9.0, "low": 0.0, "high": 30.0 * n} for n in range(1, num_dates + 1)]
+    groups = [{"group": "old", "expected_level": None, "realised_level": None}]
+    groups += [{"group": "young", "expected_level": 1.2, "realised_level": 1.1}]
     curves = [
         {"epoch": epoch, "train_log_loss": 1 / epoch, "validation_log_loss": None, "validation_accuracy": 0.8}
         for epoch in range(1, num_dates + 1)
@@ -44,6 +46,7 @@ def figures(num_levels: int, *, num_dates: int = 9) -> dict[str, Callable[[], st
         "tenths": lambda: outcome_plots.spend_by_tenths(tenths, currency="EUR"),
         "chances": lambda: outcome_plots.chance_histogram([5, 0, 3]),
         "ranges": lambda: outcome_plots.spend_ranges(tenths, currency="EUR"),
+        "groups": lambda: outcome_plots.group_levels("age", groups[-num_dates:]),
     }
 
 
@@ -157,6 +160,7 @@ def test_nothing_to_draw_is_refused() -> None:
         "spend_by_tenths": lambda: outcome_plots.spend_by_tenths([], currency="EUR"),
         "chance_histogram": lambda: outcome_plots.chance_histogram([]),
         "spend_ranges": lambda: outcome_plots.spend_ranges([], currency="EUR"),
+        "group_levels": lambda: outcome_plots.group_levels("age", []),
     }
     for name, draw in empty.items():
         with pytest.raises(DataQualityError, match=f"Nothing to draw: {name} is empty"):

@@ -1,5 +1,8 @@
 """Which profile held on a day, against plain Python; what a profile feature is called and means; its declaration."""
 
+from datetime import date
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,12 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from memberlevel_spark.config import load_config
 from memberlevel_spark.config.model import FeaturesConfig
+from memberlevel_spark.examples.build import model_inputs
+from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.features.catalogue import catalogue
 from memberlevel_spark.features.kernel_axes import Questions
 from memberlevel_spark.features.kernel_profiles import valid_row
-from memberlevel_spark.features.profiles import NEVER_ENDS, ProfileFeature, profile_answers
+from memberlevel_spark.features.profiles import NEVER_ENDS, ProfileFeature, profile_answers, profile_features
+from memberlevel_spark.features.vocabulary import Vocabulary
+from memberlevel_spark.levels.rules import LevelRules
+from memberlevel_spark.schemas import MEASURES
 
+JOURNEY = Path(__file__).parents[2] / "conf" / "complete_journey.yaml"
 DAY = st.integers(-3, 12)
 SPAN = st.tuples(DAY, st.one_of(st.integers(-3, 15), st.just(NEVER_ENDS)), DAY)
 
@@ -83,3 +93,17 @@ def test_the_catalogue_says_what_each_index_is():
 def test_a_declaration_is_an_identifier_and_a_kind(profile: dict[str, str]):
     with pytest.raises(ValidationError):
         FeaturesConfig.model_validate({"measures": ["m"], "windows_days": [7], "sequence_weeks": 1, "profile": profile})
+
+
+def test_a_protected_attribute_is_no_input_of_the_encoder_unless_it_is_allowed():
+    settings = ["features.profile={age: category, kids_count: number}", "evaluation.protected=[age, income]"]
+    vocabulary = Vocabulary(date(2017, 10, 8), {"profile_age": ("19-24", "65+")})
+    found = []
+    for more in ([], ["features.allow_protected=true"]):
+        config = load_config(JOURNEY, [*settings, *more])
+        rules, profile = LevelRules.of(config.levels, MEASURES), profile_features(config.profile_read, vocabulary)
+        inputs = model_inputs((), rules, (), 0, profile=profile)
+        names = Encoder(inputs, rules.num_levels, (), ()).names
+        found.append([name for name in names if name.startswith("profile")])
+    ages = [f"profile_age_is_{index}" for index in (1, 2, 3)]
+    assert found == [["profile_kids_count"], [*ages, "profile_kids_count"]]

@@ -100,13 +100,13 @@ def test_the_page_fits_a_phone_and_both_colour_schemes(html: str, page: Page) ->
 
 def test_every_figure_says_in_words_what_it_shows(page: Page) -> None:
     drawings = page.all("svg")
-    assert len(drawings) == 16 == len(page.text("figcaption"))
+    assert len(drawings) == 17 == len(page.text("figcaption"))
     assert all(found["role"] == "img" and len(found["aria-label"]) > 20 for found in drawings)
     assert drawings[0]["aria-label"].startswith("Bar chart of members per level: bronze 600 now and")
 
 
 def test_every_table_has_a_caption_and_every_heading_cell_a_scope(page: Page) -> None:
-    assert len(page.all("table")) == len(page.text("caption")) == 19
+    assert len(page.all("table")) == len(page.text("caption")) == 22
     assert all(found.get("scope") in ("col", "row") for found in page.all("th"))
     assert all(page.text("caption"))
 
@@ -148,6 +148,9 @@ def test_names_from_the_data_are_escaped_everywhere() -> None:
         came_true_tenths=[{**data.came_true_tenths[0], "slice": SCRIPT}],
         moves=dataclasses.replace(data.moves, model_version=SCRIPT),
         gains=[{**data.gains[0], "forecaster": name} for name in ("model", SCRIPT)],
+        groups=[{**data.groups[0], "attribute": SCRIPT, "group": SCRIPT}],
+        group_differences=[{**data.group_differences[0], "attribute": SCRIPT, "worst_group": SCRIPT}],
+        calls=[{**data.calls[0], "attribute": SCRIPT, "rule": SCRIPT}],
         quarantine=[{"source": SCRIPT, "rule": SCRIPT, "rows": 1}],
         monitor=monitor,
         versions={SCRIPT: SCRIPT},
@@ -169,6 +172,7 @@ def test_names_from_the_data_are_escaped_everywhere() -> None:
         ("movers_up", "Nobody is likely to move up."),
         ("movers_down", "Nobody is likely to move down."),
         ("tips", "No advice was made for this date."),
+        ("groups", "No protected attribute is named, so nobody is judged by group."),
         ("slices", "The forecast was not judged by parts of the members."),
         ("expected", "No member was scored for this date."),
         ("churn_counts", "Chances of no order: n/a."),
@@ -190,12 +194,12 @@ def test_an_empty_list_becomes_a_sentence(field: str, sentence: str, page: Page)
     assert any(sentence in text for text in empty.text("p"))
     assert not any(sentence in text for text in page.text("p"))
     shown = len(empty.all("table")) + len(empty.all("svg"))
-    assert shown == 35 - {"caveats": 0, "metrics": 2, "tips": 3}.get(field, 1)
+    assert shown == 39 - {"caveats": 0, "metrics": 2, "tips": 3, "groups": 4}.get(field, 1)
 
 
 def test_without_points_or_curves_each_figure_is_a_sentence() -> None:
     empty = Page(render_report(sample_report(reliability=[], gains=[])))
-    assert len(empty.all("svg")) == 16 - 5
+    assert len(empty.all("svg")) == 17 - 5
     sentences = " ".join(empty.text("p"))
     assert "The calibration was not measured in this run." in sentences and "Calibration of churn: n/a." in sentences
     for what in ("churn", "moves up", "spend"):
@@ -298,6 +302,40 @@ def test_the_tenths_of_the_report_are_those_of_the_table() -> None:
     assert metrics == TENTHS
 
 
+def test_groups_stand_under_their_attribute_with_what_is_between_them_and_what_a_list_costs() -> None:
+    row = {"attribute": "age", "group": "19 to 34", "members": 1200, "accuracy": 0.861, "expected_level": 1.254}
+    row |= {"realised_level": 1.2, "log_loss": 0.3333, "ece": 0.0214, "called_share": 0.101, "found_share": 0.5}
+    row |= {"false_share": None}
+    small = {**dict.fromkeys(row), "attribute": "age", "group": "(small)", "members": 4}
+    between = {"attribute": "age", "forecaster": "champion", "accuracy": 0.86, "log_loss": 0.33}
+    between |= {"demographic_parity": 0.02, "equalised_odds": None, "worst_group": "19 to 34", "worst_gap": 0.01}
+    unsure = {**between, "worst_gap_low": -0.01, "worst_gap_high": 0.03}
+    undefined = {**between, "worst_group": None, "worst_gap": None, "worst_gap_low": None, "worst_gap_high": None}
+    call = {"attribute": "age", "rule": "one for each group", "called": 120, "called_share": 0.1, "right_share": 0.4}
+    call |= {"found_share": 0.55, "found_gap": None}
+    other = {**row, "attribute": "sex", "group": "f"}
+    data = sample_report(
+        groups=[row, small, other],
+        group_differences=[unsure, {**undefined, "forecaster": "model"}, {**unsure, "attribute": "sex"}],
+        calls=[call],
+    )
+    page = Page(render_report(data))
+    assert [text for text in page.text("h3") if text.startswith("By ")] == ["By age", "By sex"]
+    told = [text.replace(formats.NO_BREAK, " ") for text in page.text("tr")]
+    shown = "19 to 34 1,200 86.1 % 1.25 1.20 0.333 0.021 10.1 % 50.0 % n/a"
+    assert told[told.index(shown) + 1] == "(small) 4" + " n/a" * 8
+    assert "Present champion 86.0 % 0.330 2.0 % n/a 19 to 34 1.0 % -1.0 % to 3.0 %" in told
+    assert "Model 86.0 % 0.330 2.0 % n/a n/a n/a n/a" in told
+    assert told.count("One for each group 120 10.0 % 40.0 % 55.0 % n/a") == 1
+    labels = [found["aria-label"] for found in page.all("svg") if "mean level by" in found["aria-label"]]
+    assert labels == [
+        "Dots of the mean level by age: 19 to 34 1.25 expected, 1.20 realised.",
+        "Dots of the mean level by sex: f 1.25 expected, 1.20 realised.",
+    ]
+    nobody = Page(render_report(sample_report(groups=[small], group_differences=[undefined], calls=[])))
+    assert "No group is large enough to be drawn." in nobody.text("p")
+
+
 def test_what_is_expected_is_told_in_the_unit_of_each_quantity() -> None:
     rows = [
         {"quantity": "churn", "total": 512.4, "low": 0.01, "median": 0.125, "high": 0.9},
@@ -343,12 +381,14 @@ def test_unknown_numbers_are_shown_as_not_available() -> None:
         monitor=[dict.fromkeys(ROW_KEYS["monitor"])],
         training_curves=[{**dict.fromkeys(ROW_KEYS["training_curves"]), "epoch": 1}],
     )
-    sample_nulls = [value for row in [*data.slices, *data.came_true] for value in row.values()].count(None)
+    rows = [*data.slices, *data.came_true, *data.groups]
+    sample_nulls = [value for row in rows for value in row.values()].count(None)
     html = render_report(unknown)
     assert ">None<" not in html and ">nan<" not in html
     cells = Page(html).text("td") + Page(html).text("th")
     # metrics of two forecasters, a mover but for its id, a stage but for its name, a watched value with its slice
-    # and undefined metrics of slices: nobody moves up from the top, and the few of long tenure are not judged
+    # and undefined metrics of slices and groups: nobody moves up from the top, a few of long tenure or old age are
+    # not judged
     assert cells.count("n/a") == 17 * 2 + 7 + 6 + 3 + sample_nulls
 
 
