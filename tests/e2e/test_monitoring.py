@@ -47,6 +47,8 @@ def test_every_number_the_model_reads_and_every_table_is_watched_on_every_scored
         assert {"events", "member_levels", "member_scores"} <= by_metric["schema_differences", day]
     differing = [row["slice"] for row in rows if row["metric"] == "schema_differences" and row["value"]]
     assert differing == []
+    watched = {row["slice"] for row in rows if row["metric"] == "schema_differences"}
+    assert not watched & {"examples", "outcomes", "alerts"}
     # So few rows a day say nothing of the volume, and what cannot be told is null.
     assert {row["value"] for row in rows if row["metric"] == "volume_drop"} == {None}
     assert {row["level"] for row in rows if row["value"] is None} == {"unknown"}
