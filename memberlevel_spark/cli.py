@@ -1,7 +1,7 @@
 """Command line of the jobs: parse, run, say what happened, end with an exit code that means something.
 
 Exit codes: 0 done; 1 unexpected; 2 configuration, arguments or set-up; 3 data quality; 4 artefact missing or damaged;
-5 leakage or immature labels; 130 interrupted.
+5 leakage or immature labels; 6 alerts, where --fail-on-alert asked for it; 130 interrupted.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from memberlevel_spark.timeline import every
 
 PIPELINE, LEAKAGE_CHECK, EXPLAIN, PROMOTE = "pipeline", "leakage_check", "explain", "promote"
 SCORE, SCORE_ONE, SERVE = "score", "score_one", "serve"
-OUTCOMES, DOCTOR = "outcomes", "doctor"
+OUTCOMES, MONITOR, DOCTOR = "outcomes", "monitor", "doctor"
 # What a run is told by an argument that only one job has.
 ASKED = {
     "every_seconds": "continuous",
@@ -27,7 +27,7 @@ ASKED = {
     "member": "member",
     "model_version": "model_version",
 }
-EXIT_CODES = "Exit codes: 0 done, 1 unexpected, 2 configuration, 3 data quality, 4 artefact, 5 leakage."
+EXIT_CODES = "Exit codes: 0 done, 1 unexpected, 2 configuration, 3 data quality, 4 artefact, 5 leakage, 6 alerts."
 DOCTOR_EXIT_CODES = "Exit codes: 0 nothing is broken, warnings or not; 1 something is, the configuration included."
 DOCTOR_CHECKS = """\
 Look for what keeps a shop from running, one line a check:
@@ -170,6 +170,12 @@ def _add_own_arguments(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument(
             "--how", choices=("spark", "torchrun", "inline"), help="where to train; replaces training.how"
         )
+    if name in (PIPELINE, MONITOR):
+        parser.add_argument(
+            "--fail-on-alert",
+            action="store_true",
+            help="end with exit code 6, when all is written, if there are alerts",
+        )
     if name == DOCTOR:
         parser.add_argument(
             "--deep", action="store_true", help="also read every live file to its end, which finds damage inside of it"
@@ -297,6 +303,10 @@ def _run(name: str, config: Config, parsed: argparse.Namespace) -> None:
     if whole:
         run_pipeline(run)
         print(_summary(run))
+    if getattr(parsed, "fail_on_alert", False):
+        from memberlevel_spark.monitoring.alerts import require_no_alert
+
+        require_no_alert(run)
 
 
 def _dry_run(run, stages) -> str:  # type: ignore[no-untyped-def]

@@ -40,6 +40,12 @@ class LeakageError(MemberLevelError):
     exit_code = 5
 
 
+class AlertError(MemberLevelError):
+    """A job was asked to fail where the monitoring raised an alert, and it did."""
+
+    exit_code = 6
+
+
 def first_five(values: Iterable[object]) -> str:
     """Show at most five values, sorted by their text, and how many more there are."""
     shown = sorted(str(value) for value in values)

@@ -106,6 +106,7 @@ MEMBER_EMBEDDINGS = TableContract(
     prune_by=("as_of_date", "encoder_version"),
 )
 
+# Null is a value that is undefined, such as a distance between rows of which there are none; its level is unknown.
 MONITOR_METRICS = TableContract(
     name="monitor_metrics",
     key=("metric", "slice", "as_of_date", "model_version"),
@@ -115,9 +116,28 @@ MONITOR_METRICS = TableContract(
             required("slice", STRING),
             required("as_of_date", DATE),
             required("model_version", STRING),
+            optional("value", DOUBLE),
+            optional("warn_above", DOUBLE),
+            optional("alert_above", DOUBLE),
+            required("level", STRING),
+        ]
+    ),
+    prune_by=("as_of_date",),
+)
+
+# The watched values that are above a threshold.
+ALERTS = TableContract(
+    name="alerts",
+    key=("metric", "subject", "as_of_date", "model_version"),
+    schema=T.StructType(
+        [
+            required("metric", STRING),
+            required("subject", STRING),
+            required("as_of_date", DATE),
+            required("model_version", STRING),
+            required("level", STRING),
             required("value", DOUBLE),
-            optional("threshold", DOUBLE),
-            required("alert", T.BooleanType()),
+            required("threshold", DOUBLE),
         ]
     ),
     prune_by=("as_of_date",),

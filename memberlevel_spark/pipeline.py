@@ -120,10 +120,10 @@ STAGES = (
     ),
     Stage(
         "monitor",
-        "drift, expected migration",
+        "drift, health of the tables, alerts, expected migration",
         "metric, slice, as_of_date, model_version",
-        ("member_scores", "member_features", "member_sequences", "examples"),
-        ("monitor_metrics",),
+        ("member_scores", "member_features", "member_sequences", "events", "member_days", "member_levels"),
+        ("monitor_metrics", "alerts", "(monitoring/metrics.prom)"),
         "monitoring.stage:run_monitor",
         dated=True,
     ),
@@ -142,7 +142,7 @@ STAGES = (
         "-",
         (
             *("member_days", "member_levels", "member_features", "member_scores", "member_reasons", "member_advice"),
-            *("monitor_metrics", "outcomes", "migrations", "quarantine"),
+            *("monitor_metrics", "alerts", "outcomes", "migrations", "quarantine"),
         ),
         ("(report.html)",),
         "report.stage:run_report",

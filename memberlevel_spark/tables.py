@@ -116,6 +116,12 @@ class DeltaTables:
         """Whether the table exists and has the contract's columns."""
         return self.exists(contract.name) and self._schema(contract.name) == _plain(contract.schema)
 
+    def differences(self, contract: TableContract) -> tuple[str, ...]:
+        """The columns by which the table differs from its contract, sorted; those that may come ``later`` are none."""
+        found, wanted = ({*_plain(schema)} for schema in (self._schema(contract.name), contract.schema))
+        names = {field.name for field in found ^ wanted}
+        return tuple(sorted(names - set(contract.later)))
+
     def replace(self, contract: TableContract, frame: DataFrame, *, rows_per_file: int | None = None) -> Written:
         """Make ``frame`` the whole content of the table, also when its columns have changed.
 

@@ -22,6 +22,8 @@ from memberlevel_spark.errors import ConfigError
 ENVIRONMENT_PREFIX = "MEMBERLEVEL__"
 BASE_NAME = "base.yaml"
 SPARK_SETTINGS = "spark.conf."
+# Keys whose values no message shows.
+SECRETS = ("key", "webhook_url")
 Layer = tuple[str, dict[str, Any]]
 
 
@@ -56,8 +58,8 @@ def config_fingerprint(config: Config) -> str:
     """The first 12 hex digits of SHA-256 over the settings that may change a result.
 
     Secrets, the session settings, the output folder, where training runs, what is tuned and what is checked for leaks,
-    how the trained model is made smaller, what the gate asks of it, where it is registered, how it is served and
-    how many kept scores are computed anew are left out.
+    how the trained model is made smaller, what the gate asks of it, where it is registered, how it is served, what is
+    watched and how many kept scores are computed anew are left out.
     """
     return _digest(config, {})
 
@@ -70,7 +72,7 @@ def training_fingerprint(config: Config) -> str:
 def _digest(config: Config, more: Mapping[str, set[str]]) -> str:
     elsewhere: dict[str, bool | set[str]] = {"spark": True, "output_dir": True, "training": {"how", "distillation"}}
     elsewhere |= {"tuning": True, "leakage": True, "compression": True, "gate": True, "registry": True, "serving": True}
-    elsewhere |= {"scoring": {"proof_members"}, **more}
+    elsewhere |= {"scoring": {"proof_members"}, "monitoring": True, **more}
     if config.world is None:
         # A shop without a world keeps the fingerprint it had before there were worlds.
         elsewhere["world"] = True
@@ -174,7 +176,7 @@ def _explain_one(error: dict[str, Any], origin: Mapping[str, str]) -> str:
 
 def _shown(dotted: str, value: object) -> str:
     # A URL may hold a password, which is never told.
-    return "a secret" if dotted.endswith("key") else re.sub(r"//[^/\s]*@", "//...@", repr(value))[:80]
+    return "a secret" if dotted.endswith(SECRETS) else re.sub(r"//[^/\s]*@", "//...@", repr(value))[:80]
 
 
 def _layer_of(dotted: str, origin: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from memberlevel_spark.config.base import IDENTIFIER, Model
 from memberlevel_spark.config.evaluation import EvaluationConfig, protected_problems
 from memberlevel_spark.config.ingest import IngestConfig, PseudonymConfig, QualityConfig, SourceConfig
 from memberlevel_spark.config.levels import LevelsConfig
+from memberlevel_spark.config.monitoring import MonitoringConfig
 from memberlevel_spark.config.training import TrainingConfig
 from memberlevel_spark.config.tuning import TuningConfig, space_problems
 from memberlevel_spark.config.world import WorldConfig
@@ -281,12 +282,6 @@ class ServingConfig(Model):
 
     refresh_seconds: float = Field(gt=0, le=3600)
     max_body_bytes: int = Field(ge=1_000, le=100_000_000)
-
-
-class MonitoringConfig(Model):
-    """Population stability index from which a feature's drift is an alert."""
-
-    max_psi: float = Field(gt=0)
 
 
 class ReportConfig(Model):

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from memberlevel_spark.evaluation.reach import Reach, reachable_gain
 from memberlevel_spark.evaluation.record import evaluation_record
 from memberlevel_spark.evaluation.rivals import TREE, Rows, rival_forecasts, rows_of
 from memberlevel_spark.evaluation.run_rate import RunRate
+from memberlevel_spark.evaluation.score_profile import score_profile
 from memberlevel_spark.evaluation.slice_dimensions import build_slice_columns, dimensions_of
 from memberlevel_spark.evaluation.slices import Dimension
 from memberlevel_spark.evaluation.spark_trees import SparkTrees, spark_trees_probabilities
@@ -82,6 +84,7 @@ def run_evaluate(run: Run) -> StageResult:
             seed=config.seed,
         ),
         "champion": present.plain() if present else None,
+        "score_profile": asdict(score_profile(said["model"], now_N)),
     }
     if run.tables.exists(TRUTH):
         read[TRUTH] = run.tables.version(TRUTH)
@@ -106,8 +109,9 @@ def load_evaluation(run: Run) -> dict[str, Any]:
     """
     path = run_dir(run) / EVALUATION
     evaluation = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if "comparisons" not in evaluation:
-        lacking = "lacks comparisons" if evaluation else "is missing"
+    lacks = [part for part in ("comparisons", "score_profile") if part not in evaluation]
+    if lacks:
+        lacking = f"lacks {' and '.join(lacks)}" if evaluation else "is missing"
         raise ArtefactError(f"this configuration has not been evaluated: {path} {lacking}. Run the stage evaluate.")
     return dict(evaluation)
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -26,6 +27,7 @@ from memberlevel_spark.examples.event_inputs import NUM_HOURS, NUM_WEEKDAYS, Eve
 from memberlevel_spark.examples.group_numbers import build_groups
 from memberlevel_spark.examples.labels import LabelWindows, build_labels, build_order_lines
 from memberlevel_spark.examples.next_category import build_next_categories
+from memberlevel_spark.examples.profile import Numbers, Profile, build_counts, encoded_rows, profiles_of
 from memberlevel_spark.features.groups import with_groups
 from memberlevel_spark.features.sequence_stage import sequences_meaning
 from memberlevel_spark.features.stage import features_of, measures_of, published_meaning
@@ -73,13 +75,16 @@ def run_examples(run: Run) -> StageResult:
     *tables, labels = (run.tables.read(name, version) for name, version in read.items())
     labelled = join_labels(join_features(*tables), labels, config.timeline.split)
     labelled, groups = _with_groups(run, read, labelled)
-    encoder = fit_encoder(run, labelled.where(F.col("split") == "train"), events, [config.model])
+    training_rows = labelled.where(F.col("split") == "train")
+    encoder = fit_encoder(run, training_rows, events, [config.model])
     examples = build_examples(labelled, encoder, files_per_split=config.examples.files_per_split, groups=groups)
     contract = examples_contract(encoder, groups=groups)
     commit = run.tables.replace(contract, examples, rows_per_file=config.examples.rows_per_file)
     path = encoder_path(run)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"examples_version": commit.version, "encoder": encoder.to_json()}), encoding="utf-8")
+    profile = _training_profile(training_rows, encoder).to_json()
+    record = {"examples_version": commit.version, "encoder": encoder.to_json(), "profile": profile}
+    path.write_text(json.dumps(record), encoding="utf-8")
     in_split = labels.where(F.col("as_of_date").isin(list(config.timeline.split.dates))).count()
     of_events = f", {events.num_events} events" if events else ""
     of_categories = f", {len(encoder.next_categories)} next categories" if encoder.next_categories else ""
@@ -169,8 +174,26 @@ def _some(training_rows: DataFrame) -> DataFrame:
     return training_rows.where(F.pmod(F.xxhash64(*KEY), F.lit(every)) == 0) if every > 1 else training_rows
 
 
+def _training_profile(training_rows: DataFrame, encoder: Encoder) -> Profile:
+    numbers = Numbers.of(encoder)
+    counted = build_counts(encoded_rows(training_rows, encoder, F.lit("train")), numbers).collect()
+    return profiles_of(map(tuple, counted), numbers)["train"]
+
+
 def load_encoder(run: Run, examples_version: int) -> Encoder:
     """The encoder that made one version of ``examples``. Errors: ArtefactError when it made another one."""
+    return Encoder.from_json(_load_record(run, examples_version)["encoder"])
+
+
+def load_profile(run: Run, examples_version: int) -> Profile:
+    """What the training rows of one version of ``examples`` look like.
+
+    Errors: ArtefactError when the encoder made another one, or is of before there were profiles.
+    """
+    return Profile.from_json(_load_record(run, examples_version).get("profile", "null"))
+
+
+def _load_record(run: Run, examples_version: int) -> dict[str, Any]:
     path = encoder_path(run)
     if not path.is_file():
         raise ArtefactError(f"the encoder of the examples is missing: {path}. Run the stage examples.")
@@ -180,4 +203,4 @@ def load_encoder(run: Run, examples_version: int) -> Encoder:
             f"the encoder belongs to other examples: version {record['examples_version']}, the table is at"
             f" {examples_version}. Run the stage examples again."
         )
-    return Encoder.from_json(record["encoder"])
+    return dict(record)

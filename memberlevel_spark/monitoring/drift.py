@@ -1,49 +1,31 @@
-"""Drift of the encoded features: population stability index between training rows and scored rows.
+"""Drift: how far the histograms of later rows are from those of the rows a model learned from; no Spark.
 
-In: rows with ``features`` (array<float>). Out: row counts per feature and bin; from two of them one PSI per feature.
+In: two profiles. Out: one value per number and distance, None where one side has no rows.
+Shape legend: B bins, G groups of bins.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 
 import numpy as np
-import pyarrow as pa
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from memberlevel_spark.scoring.apply import feature_matrix
+from memberlevel_spark.examples.profile import EDGES, NUM_BINS, Profile
+from memberlevel_spark.monitoring.watched import Watched
 
-# Bin edges in standard deviations of the training rows; encoded features are standardised.
-EDGES = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
-NUM_BINS = len(EDGES) + 1
+# Fewer bins where chance adds up over them: eight, whose edges the index was made for.
+GROUP_EDGES = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
+GROUP_STARTS = [0, *(EDGES.index(edge) + 1 for edge in GROUP_EDGES)]
 # Share taken for an empty bin, so that a new value gives a large and finite index.
 SMALLEST_SHARE = 1e-4
+STEP = EDGES[1] - EDGES[0]
+# Where the rows of a bin are taken to be; the outer two reach as far as the others.
+CENTRES = tuple(EDGES[0] + STEP * (place - 0.5) for place in range(NUM_BINS))
 
-Counts = Mapping[int, Sequence[int]]
-
-
-def count_bins(encoded: DataFrame) -> DataFrame:
-    """Rows per feature position and bin: columns position, bin, rows."""
-    of_tasks = encoded.select("features").mapInArrow(_count_bins, "position int, bin int, rows bigint")
-    return of_tasks.groupBy("position", "bin").agg(F.sum("rows").alias("rows"))
+Rows = Sequence[int]
 
 
-def _count_bins(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """In numpy: Spark would make a row of every single number."""
-    for batch in batches:
-        if not batch.num_rows:
-            continue
-        features_NF = feature_matrix(batch.column("features"))
-        num_cells = NUM_BINS * features_NF.shape[1]
-        cell_NF = np.searchsorted(EDGES, features_NF, side="right") + np.arange(0, num_cells, NUM_BINS)
-        rows_C = np.bincount(cell_NF.ravel(), minlength=num_cells)
-        met_C = np.nonzero(rows_C)[0]
-        position_C, bin_C = (pa.array(indices, pa.int32()) for indices in np.divmod(met_C, NUM_BINS))
-        columns = {"position": position_C, "bin": bin_C, "rows": pa.array(rows_C[met_C], pa.int64())}
-        yield pa.record_batch(columns)
-
-
-def psi(expected: Sequence[int], actual: Sequence[int]) -> float:
+def psi(expected: Rows, actual: Rows) -> float:
     """Population stability index: sum over bins of (a - e) ln(a / e), a and e the shares; 0 when they are equal.
 
     Below 0.1 is commonly read as stable, above 0.2 as shifted (Siddiqi 2006, "Credit Risk Scorecards").
@@ -52,7 +34,73 @@ def psi(expected: Sequence[int], actual: Sequence[int]) -> float:
     return sum((a - e) * math.log(a / e) for e, a in zip(*shares, strict=True))
 
 
-def drift_by_feature(expected: Counts, actual: Counts, names: Sequence[str]) -> dict[str, float]:
-    """One PSI per feature name, in the order of the encoded array."""
-    none = [0] * NUM_BINS
-    return {name: psi(expected.get(i, none), actual.get(i, none)) for i, name in enumerate(names)}
+def grouped_psi(expected: Rows, actual: Rows) -> float:
+    """The index over eight groups of the bins."""
+    return psi(_grouped(expected), _grouped(actual))
+
+
+def kolmogorov_smirnov(expected: Rows, actual: Rows) -> float:
+    """The largest difference of the two cumulated shares, 0 to 1, as far as bins tell."""
+    return float(np.abs(np.cumsum(_shares(expected)) - np.cumsum(_shares(actual))).max())
+
+
+def jensen_shannon(expected: Rows, actual: Rows) -> float:
+    """The Jensen-Shannon distance, the root of the divergence in bits, over eight groups of the bins: 0 to 1."""
+    e_G, a_G = _shares(_grouped(expected)), _shares(_grouped(actual))
+    middle_G = (e_G + a_G) / 2
+    divergence = sum(_bits(shares_G, middle_G) for shares_G in (e_G, a_G)) / 2
+    return math.sqrt(max(divergence, 0.0))
+
+
+def wasserstein(expected: Rows, actual: Rows) -> float | None:
+    """How far rows must be moved on average, in standard deviations of the expected ones; None where these are all in
+    one bin."""
+    e_B, a_B = _shares(expected), _shares(actual)
+    deviation = math.sqrt(float(e_B @ np.square(CENTRES)) - float(e_B @ np.array(CENTRES)) ** 2)
+    if np.count_nonzero(e_B) < 2:
+        return None
+    return float(np.abs(np.cumsum(e_B - a_B)).sum()) * STEP / deviation
+
+
+DISTANCES: Mapping[str, Callable[[Rows, Rows], float | None]] = {
+    "psi": grouped_psi,
+    "ks": kolmogorov_smirnov,
+    "js": jensen_shannon,
+    "wasserstein": wasserstein,
+}
+
+
+def distances(kind: str, expected: Profile, actual: Profile, as_of: date) -> Iterator[Watched]:
+    """``<kind>_<distance>`` of every number that both profiles have, the numbers in the expected order."""
+    for name, e_rows in expected.bins.items():
+        a_rows = actual.bins.get(name, ())
+        known = sum(e_rows) and sum(a_rows)
+        for distance, of in DISTANCES.items():
+            yield Watched(f"{kind}_{distance}", name, as_of, of(e_rows, a_rows) if known else None)
+
+
+def shares(expected: Profile, actual: Profile, as_of: date) -> Iterator[Watched]:
+    """The share of rows without a value, and of those with a category that is not in the vocabulary, by column.
+
+    The thresholds come on top of the training rows' share.
+    """
+    for metric, of_training, now in (
+        ("feature_null_share", expected.nulls, actual.nulls),
+        ("feature_new_category_share", expected.new_categories, actual.new_categories),
+    ):
+        for column, rows in of_training.items():
+            share = now[column] / actual.num_rows if actual.num_rows else None
+            yield Watched(metric, column, as_of, share, usual=rows / max(expected.num_rows, 1))
+
+
+def _grouped(rows: Rows) -> list[int]:
+    return [int(n) for n in np.add.reduceat(rows, GROUP_STARTS)]
+
+
+def _shares(rows: Rows) -> np.ndarray:
+    return np.array(rows) / sum(rows)
+
+
+def _bits(of_G: np.ndarray, against_G: np.ndarray) -> float:
+    met_G = of_G > 0
+    return float((of_G[met_G] * np.log2(of_G[met_G] / against_G[met_G])).sum())

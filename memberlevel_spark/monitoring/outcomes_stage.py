@@ -15,6 +15,7 @@ from memberlevel_spark.features.vocabulary_stage import profile_of
 from memberlevel_spark.forecast_schemas import MIGRATIONS, OUTCOMES
 from memberlevel_spark.ingest.money import shop_digits
 from memberlevel_spark.levels.stage import decided_through, read_levels
+from memberlevel_spark.monitoring.export import write_metrics
 from memberlevel_spark.monitoring.judgement import ALL, Standards
 from memberlevel_spark.monitoring.migration import RUN, build_moves
 from memberlevel_spark.monitoring.outcomes import Sources, build_happened, build_matured, build_outcomes
@@ -71,6 +72,7 @@ def run_outcomes(run: Run) -> StageResult:
     # Outcomes come last: a run that is in them has its migrations too.
     moves = _write(run, MIGRATIONS, build_moves(matured, len(names)), wanted)
     judged = _write(run, OUTCOMES, build_outcomes(matured, standards), wanted)
+    write_metrics(run)
     counts = RowCounts(
         sum(each.num_members for each in wanted),
         _num_judged(run, judged.version, wanted),

@@ -1,62 +1,131 @@
-"""The stage monitor: drift and expected migration of the champion's scores."""
+"""The stage monitor: drift of features and scores, health of the tables, alerts, and the champion's expected moves."""
 
+from collections.abc import Iterator, Sequence
 from datetime import date
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from memberlevel_spark.errors import ArtefactError
+from memberlevel_spark.evaluation.score_profile import SCORE_NUMBERS, SCORE_PROFILE, score_rows
 from memberlevel_spark.examples.build import join_features
 from memberlevel_spark.examples.encoder import Encoder
+from memberlevel_spark.examples.profile import PROFILE, Numbers, Profile, build_counts, encoded_rows, profiles_of
 from memberlevel_spark.features.stage import published_meaning
-from memberlevel_spark.forecast_schemas import MONITOR_METRICS
-from memberlevel_spark.monitoring.drift import NUM_BINS, count_bins, drift_by_feature
+from memberlevel_spark.forecast_schemas import ALERTS, MONITOR_METRICS
+from memberlevel_spark.monitoring.alerts import raised, tell
+from memberlevel_spark.monitoring.drift import distances, shares
+from memberlevel_spark.monitoring.export import write_metrics
 from memberlevel_spark.monitoring.migration import build_migration
+from memberlevel_spark.monitoring.table_health import DATED, table_health
+from memberlevel_spark.monitoring.watched import ALERT, OK, UNKNOWN, Judged, Watched, judged
+from memberlevel_spark.registry.bundle import Bundle
 from memberlevel_spark.registry.champion import load_champion
 from memberlevel_spark.run import RowCounts, Run, StageResult
+from memberlevel_spark.schemas import TableContract
+from memberlevel_spark.tables import Written
 
-DRIFT = "feature_psi"
-READ = ("member_scores", "examples")
+READ = ("member_scores", *DATED)
+WATCHED = "metric string, slice string, as_of_date date, model_version string, value double, warn_above double,"
+WATCHED += " alert_above double, level string"
+RAISED = "metric string, subject string, as_of_date date, model_version string, level string, value double,"
+RAISED += " threshold double"
 
 
 def run_monitor(run: Run) -> StageResult:
-    """Write ``monitor_metrics`` of the champion for the scored as-of dates."""
+    """Write ``monitor_metrics`` and ``alerts`` of the champion for the scored as-of dates, and ``metrics.prom``.
+
+    Alerts are told in the log and to the webhook; they are no error. Errors: ArtefactError for a champion without
+    profiles.
+    """
     bundle = load_champion(run)
-    dates = run.as_of_dates or run.config.timeline.score
+    dates = sorted(run.as_of_dates or run.config.timeline.score)
     encoder = Encoder.from_json(bundle.text("encoder.json"))
+    trained_on, scored_like = (kept_profile(bundle, name) for name in (PROFILE, SCORE_PROFILE))
     read = {name: run.tables.version(name) for name in (*READ, *encoder.tables)}
     frames = {name: run.tables.read(name, version) for name, version in read.items()}
     wanted = F.col("as_of_date").isin(list(dates)) & (F.col("model_version") == bundle.version)
     scores = frames["member_scores"].where(wanted)
     encoder.require_meaning(published_meaning(run))
-    drift = _drift(run, frames, encoder, dates=dates, model_version=bundle.version)
-    limit = F.when(F.col("metric") == DRIFT, F.lit(run.config.monitoring.max_psi))
-    rows = build_migration(scores).unionByName(drift).withColumn("threshold", limit)
-    rows = rows.withColumn("alert", F.coalesce(F.col("value") > F.col("threshold"), F.lit(False)))
-    slices = {"as_of_date": dates, "model_version": [bundle.version]}
-    commit = run.tables.replace_slice(MONITOR_METRICS, rows.select(*MONITOR_METRICS.schema.names), slices)
-    written = run.tables.read("monitor_metrics", commit.version).where(wanted)
-    alerts = written.where("alert").count()
-    note = f"{alerts} drift alert(s)" if alerts else "no drift alert"
-    return StageResult(RowCounts(written.count(), commit.rows), read, {"monitor_metrics": commit.version}, note)
+    values = [
+        *_feature_drift([frames[name] for name in encoder.tables], encoder, trained_on, dates),
+        *_score_drift(scores, scored_like, dates),
+        *table_health(run, read, dates),
+    ]
+    limits = {str(metric): limit for metric, limit in run.config.monitoring.thresholds.items()}
+    found = judged(values, limits)
+    rows = _with_migration(run, found, scores, bundle.version)
+    commit = _write(run, MONITOR_METRICS, rows, dates, bundle.version)
+    alerts = raised(found)
+    told = _write(run, ALERTS, _alert_rows(run, alerts, bundle.version), dates, bundle.version)
+    tell(run, bundle.version, alerts)
+    write_metrics(run)
+    written = {MONITOR_METRICS.name: commit.version, ALERTS.name: told.version}
+    return StageResult(RowCounts(rows.count(), commit.rows), read, written, _note(found))
 
 
-def _drift(
-    run: Run, frames: dict[str, DataFrame], encoder: Encoder, *, dates: tuple[date, ...], model_version: str
-) -> DataFrame:
-    trained_on = _counts(frames["examples"].where(F.col("split") == "train"))
-    rows = []
+def kept_profile(bundle: Bundle, name: str) -> Profile:
+    """One of the profiles of a bundle. Errors: ArtefactError for a bundle of before there were any."""
+    if name not in bundle.files:
+        raise ArtefactError(
+            f"the model has no profile to compare with: {bundle.version} lacks {name}. Remove the folder of the bundle"
+            " and run the stages from examples to register again."
+        )
+    return Profile.from_json(bundle.text(name))
+
+
+def _feature_drift(
+    tables: Sequence[DataFrame], encoder: Encoder, trained_on: Profile, dates: Sequence[date]
+) -> Iterator[Watched]:
+    features, *sequences = tables
+    members = features.where(F.col("as_of_date").isin(list(dates)))
+    rows = encoded_rows(join_features(members, *sequences), encoder, F.col("as_of_date").cast("string"))
+    found = _profiles(rows, Numbers.of(encoder), dates)
     for day in dates:
-        features, *sequences = (frames[name] for name in encoder.tables)
-        members = features.where(F.col("as_of_date") == F.lit(day))
-        encoded = join_features(members, *sequences).select(encoder.encode().alias("features"))
-        by_feature = drift_by_feature(trained_on, _counts(encoded), encoder.names)
-        rows += [(DRIFT, name, day, model_version, value) for name, value in by_feature.items()]
-    columns = "metric string, slice string, as_of_date date, model_version string, value double"
-    return run.tables.spark.createDataFrame(rows, columns)
+        yield from distances("feature", trained_on, found[day], day)
+        yield from shares(trained_on, found[day], day)
 
 
-def _counts(encoded: DataFrame) -> dict[int, list[int]]:
-    counts: dict[int, list[int]] = {}
-    for row in count_bins(encoded).collect():
-        counts.setdefault(row["position"], [0] * NUM_BINS)[row["bin"]] = row["rows"]
-    return counts
+def _score_drift(scores: DataFrame, scored_like: Profile, dates: Sequence[date]) -> Iterator[Watched]:
+    found = _profiles(score_rows(scores), SCORE_NUMBERS, dates)
+    for day in dates:
+        yield from distances("score", scored_like, found[day], day)
+
+
+def _profiles(rows: DataFrame, numbers: Numbers, dates: Sequence[date]) -> dict[date, Profile]:
+    """Of each date, also of one without rows."""
+    found = profiles_of(map(tuple, build_counts(rows, numbers).collect()), numbers)
+    return {day: found.get(str(day), numbers.profile({})) for day in dates}
+
+
+def _with_migration(run: Run, found: Sequence[Judged], scores: DataFrame, version: str) -> DataFrame:
+    watched = [
+        (*_key(each.watched, version), each.watched.value, each.warn_above, each.alert_above, each.level)
+        for each in found
+    ]
+    never = F.lit(None).cast("double")
+    moves = build_migration(scores).withColumns({"warn_above": never, "alert_above": never, "level": F.lit(OK)})
+    rows = run.tables.spark.createDataFrame(watched, WATCHED).unionByName(moves)
+    return rows.select(*MONITOR_METRICS.schema.names)
+
+
+def _alert_rows(run: Run, alerts: Sequence[Judged], version: str) -> DataFrame:
+    rows = [(*_key(each.watched, version), each.level, each.watched.value, each.threshold) for each in alerts]
+    return run.tables.spark.createDataFrame(rows, RAISED)
+
+
+def _key(watched: Watched, version: str) -> tuple[str, str, date, str]:
+    return watched.metric, watched.subject, watched.as_of_date, version
+
+
+def _write(run: Run, contract: TableContract, rows: DataFrame, dates: Sequence[date], version: str) -> Written:
+    """Other columns are those of an earlier release: a full run then makes the table anew."""
+    if run.as_of_dates is None and not run.tables.fits(contract):
+        return run.tables.replace(contract, rows)
+    return run.tables.replace_slice(contract, rows, {"as_of_date": dates, "model_version": [version]})
+
+
+def _note(found: Sequence[Judged]) -> str:
+    levels = [each.level for each in found]
+    parts = [f"{levels.count(ALERT)} alert(s)", f"{len(raised(found)) - levels.count(ALERT)} warning(s)"]
+    return ", ".join([*parts, *([f"{levels.count(UNKNOWN)} n/a"] if UNKNOWN in levels else [])])

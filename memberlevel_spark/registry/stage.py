@@ -6,6 +6,7 @@ from typing import Any
 
 from memberlevel_spark.config import masked_yaml
 from memberlevel_spark.errors import ArtefactError
+from memberlevel_spark.evaluation.score_profile import SCORE_PROFILE
 from memberlevel_spark.evaluation.stage import load_evaluation
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.features.stage import features_of
@@ -36,6 +37,7 @@ def run_register(run: Run) -> StageResult:
         CANARY: canary_file(trained),
         "levels.json": run.config.levels.model_dump_json().encode(),
         "config.yaml": masked_yaml(run.config).encode(),
+        SCORE_PROFILE: json.dumps(evaluation["score_profile"], sort_keys=True).encode(),
         "metrics.json": json.dumps(evaluation["test"], indent=1, sort_keys=True).encode(),
         "lineage.json": json.dumps(_lineage(run), indent=1, sort_keys=True).encode(),
     }

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from memberlevel_spark.evaluation import plots
+from memberlevel_spark.evaluation.survival_plots import level_survival
 from memberlevel_spark.report.drawing import ReportFigure, described, listed
 from memberlevel_spark.report.formats import count, day, decimal, minor_digits, percent
 from memberlevel_spark.report.matured import matured_figures
-from memberlevel_spark.report.model import ReportData
+from memberlevel_spark.report.model import ReportData, Row
 from memberlevel_spark.report.outcome_figures import level_points, outcome_figures, told_points
 
 
@@ -23,6 +24,7 @@ def report_figures(data: ReportData) -> dict[str, ReportFigure]:
         "calibration": _calibration if level_points(data) else None,
         "spend_history": _spend_history if data.spend_history else None,
         "level_history": _level_history if data.level_history else None,
+        "level_survival": _level_survival if any(row["days"] for row in data.survival) else None,
         "training": _training if data.training_curves else None,
     }
     return {name: make(data) for name, make in makers.items() if make} | outcome_figures(data) | matured_figures(data)
@@ -88,6 +90,23 @@ def _level_history(data: ReportData) -> ReportFigure:
     return described(
         svg, f"Members per level from {day(first)} to {day(last)}: {told}.", "Members on each level over time."
     )
+
+
+def _level_survival(data: ReportData) -> ReportFigure:
+    by_level = {row["level"]: row for row in data.survival if row["days"]}
+    curves = [
+        (by_level[level]["days"], by_level[level]["shares"]) if level in by_level else None
+        for level in range(len(data.level_names))
+    ]
+    told = listed(f"{data.level_names[level]} {_told_median(row)}" for level, row in by_level.items())
+    caption = "Share of those who reach a level that hold it longer than so many days (Kaplan-Meier)."
+    return described(level_survival(curves, data.level_names), f"Survival curves of levels: {told}.", caption)
+
+
+def _told_median(row: Row) -> str:
+    if row["median_days"] is not None:
+        return f"half are gone after {count(row['median_days'])} days"
+    return f"{percent(row['shares'][-1])} hold it longer than {count(row['days'][-1])} days"
 
 
 def _training(data: ReportData) -> ReportFigure:

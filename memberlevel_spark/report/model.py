@@ -26,7 +26,11 @@ ROW_KEYS: Mapping[str, tuple[str, ...]] = {
     "nearest": ("member_id", "level_now", "target_level", "p_now", "extra", "needed"),
     "quality": ("stage", "rows_in", "rows_out", "quarantined", "duplicates", "filtered", "seconds"),
     "quarantine": ("source", "rule", "rows"),
-    "monitor": ("metric", "slice", "value", "alert"),
+    "changes": ("number", "before", "now"),
+    "survival": ("level", "spells", "ended", "median_days", "days", "shares"),
+    "alerts": ("metric", "subject", "level", "value", "threshold"),
+    "monitor": ("metric", "slice", "value", "level"),
+    "drift": ("kind", "name", "level", "psi", "ks", "js", "wasserstein"),
     "gains": ("event", "forecaster", "contacted", "captured"),
     "spend_tenths": ("members", "expected", "realised"),
     "slices": (
@@ -105,7 +109,12 @@ class ReportData:
     - nearest: the members whom the smallest extra amounts would tip to the next level.
     - benefits: [K] what members of each level get, empty without any.
     - quality: row accounting per stage; quarantine: rows per source and broken rule.
-    - monitor: one row per checked value; alert is falsy when all is well, else True or the alert's words.
+    - changes: headline numbers (``report.changes``) then and now, spend in minor units; compared_with: the as-of date
+      and model version of then, None without any.
+    - survival: one row per level with the steps of its Kaplan-Meier curve, days and shares that last longer [P] each,
+      empty where nobody held it; median_days is None where no more than half was ever seen to end.
+    - alerts: warnings and alerts, alerts first. monitor: one row per checked value that is no distance, drift: one per
+      number with its distances (``report.watching``); level is ok, warn, alert or unknown.
     - level_metric_name, level_metric_is_money: what earns a level here; money is shown in major units.
 
     Raises:
@@ -150,7 +159,12 @@ class ReportData:
     benefits: Sequence[Sequence[str]] = field(default_factory=list)
     quality: Sequence[Row] = field(default_factory=list)
     quarantine: Sequence[Row] = field(default_factory=list)
+    changes: Sequence[Row] = field(default_factory=list)
+    compared_with: tuple[dt.date, str] | None = None
+    survival: Sequence[Row] = field(default_factory=list)
+    alerts: Sequence[Row] = field(default_factory=list)
     monitor: Sequence[Row] = field(default_factory=list)
+    drift: Sequence[Row] = field(default_factory=list)
     training_curves: Sequence[Row] = field(default_factory=list)
     caveats: Sequence[str] = field(default_factory=list)
     level_metric_name: str = "spend"
@@ -174,6 +188,8 @@ class ReportData:
             "migration": {len(self.migration), *map(len, self.migration)},
             "level_history": {len(counts) for _, counts in self.level_history},
         }
+        if self.survival:
+            lengths["survival"] = {len(self.survival)}
         if self.moves is not None:
             matrices = (self.moves.expected, self.moves.realised)
             lengths["moves"] = {length for matrix in matrices for length in (len(matrix), *map(len, matrix))}

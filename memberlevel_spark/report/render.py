@@ -15,8 +15,9 @@ from memberlevel_spark.report.figures import report_figures
 from memberlevel_spark.report.group_figures import group_figures
 from memberlevel_spark.report.headline import headline, tiles
 from memberlevel_spark.report.matured import tenth_rows
-from memberlevel_spark.report.model import ReportData
+from memberlevel_spark.report.model import ReportData, Row
 from memberlevel_spark.report.scoreboard import forecaster_label, score_rows
+from memberlevel_spark.report.watching import in_words
 from memberlevel_spark.scoring.topics import spoken
 
 
@@ -31,6 +32,7 @@ class Section:
 
 SECTIONS = (
     Section("forecast", "How good is the forecast?", "forecast.html"),
+    Section("changes", "What changed since the last run", "changes.html"),
     Section("levels", "Levels and moves ahead", "levels.html"),
     Section("expected", "What members are expected to do", "expected.html"),
     Section("movers", "Who is likely to move", "movers.html"),
@@ -41,7 +43,8 @@ SECTIONS = (
     Section("history", "How we got here", "history.html"),
     Section("training", "How the model learnt", "training.html"),
     Section("quality", "Data quality", "quality.html"),
-    Section("monitoring", "Monitoring", "monitoring.html"),
+    Section("monitoring", "Alerts and health", "monitoring.html"),
+    Section("drift", "Drift", "drift.html"),
     Section("versions", "Versions", "versions.html"),
     Section("caveats", "Caveats", "caveats.html"),
 )
@@ -82,6 +85,8 @@ def _environment(data: ReportData) -> Environment:
         "money": lambda minor_units: formats.money(minor_units, data.currency),
         "spoken": spoken,
         "amount": lambda value, metric: _amount(value, metric, data),
+        "metric_words": in_words,
+        "change": lambda row: _change(row, data),
         "level_metric": lambda value: _level_metric(value, data),
     }
     return environment
@@ -89,6 +94,17 @@ def _environment(data: ReportData) -> Environment:
 
 def _or_not_available(value: object) -> object:
     return formats.NOT_AVAILABLE if value is None else value
+
+
+def _change(row: Row, data: ReportData) -> str:
+    """Write the difference of a headline number, with its sign."""
+    if formats.is_missing(row["before"]) or formats.is_missing(row["now"]):
+        return formats.NOT_AVAILABLE
+    difference = row["now"] - row["before"]
+    if row["number"] == "spend_cents":
+        return f"{'+' if difference > 0 else ''}{formats.money(difference, data.currency)}"
+    # Rounded first: what is shown as no difference has no sign.
+    return f"{round(difference):+,}" if round(difference) else "0"
 
 
 def _amount(value: float | None, metric: str, data: ReportData) -> str:

@@ -15,18 +15,21 @@ from memberlevel_spark.forecast_schemas import MIGRATIONS, OUTCOMES
 from memberlevel_spark.levels.stage import read_levels
 from memberlevel_spark.registry.champion import load_champion
 from memberlevel_spark.report.came_true import came_true
+from memberlevel_spark.report.changes import build_headlines, changes
 from memberlevel_spark.report.history import movers, weekly_levels, weekly_spend
 from memberlevel_spark.report.model import ReportData
 from memberlevel_spark.report.outlook import outlook
 from memberlevel_spark.report.render import render_report
+from memberlevel_spark.report.tenure import build_spells, survival_curves
 from memberlevel_spark.report.tips import nearest, tips, with_tips
+from memberlevel_spark.report.watching import drift_rows, other_rows
 from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records
 from memberlevel_spark.training.stage import run_dir
 
 HISTORY_WEEKS = 52
 READ = (
     *("member_days", "member_levels", "member_features", "member_scores", "member_reasons", "member_advice"),
-    *("monitor_metrics", "quarantine"),
+    *("monitor_metrics", "alerts", "quarantine"),
 )
 # There before the first scored date has matured, or not.
 MATURED = (OUTCOMES.name, MIGRATIONS.name)
@@ -68,7 +71,8 @@ def collect_report(run: Run, read: dict[str, int]) -> ReportData:
         migration=migration,
         level_counts_now=[sum(row) for row in migration],
         level_counts_expected=[sum(column) for column in zip(*migration, strict=True)],
-        monitor=[row for row in monitor if not row["metric"].startswith("members_")],
+        monitor=other_rows(monitor),
+        drift=drift_rows(monitor),
         quality=stage_records(run),
         training_curves=json.loads((run_dir(run) / "curves.json").read_text(encoding="utf-8")),
         caveats=_caveats(run),
@@ -86,6 +90,24 @@ def _forecast_and_past(run: Run, read: dict[str, int], as_of: date, champion: st
         **outlook(_of(run, "member_scores", read, as_of, champion)),
         **_histories(run, read, as_of, champion),
         **_came_true(run, read, as_of, champion),
+        **_watched(run, read, as_of, champion),
+    }
+
+
+def _watched(run: Run, read: dict[str, int], as_of: date, champion: str) -> dict[str, Any]:
+    """Alerts of the as-of date, and the headline numbers beside those of the scored date before it."""
+    alerts = _of(run, "alerts", read, as_of, champion).orderBy("level", "metric", F.col("value").desc_nulls_last())
+    monitored = run.tables.read("monitor_metrics", read["monitor_metrics"]).groupBy("as_of_date", "model_version")
+    found = monitored.agg(F.count_if(F.col("level") == "alert")).collect()
+    headlines = build_headlines(run.tables.read("member_scores", read["member_scores"]), as_of).collect()
+    return {
+        "alerts": [row.asDict() for row in alerts.collect()],
+        **changes(
+            [row.asDict() for row in headlines],
+            {(day, version): number for day, version, number in found},
+            as_of=as_of,
+            champion=champion,
+        ),
     }
 
 
@@ -124,12 +146,14 @@ def _histories(run: Run, read: dict[str, int], as_of: date, champion: str) -> di
     quarantine = (
         frames["quarantine"].groupBy("source", "rule").agg(F.count("*").alias("rows")).orderBy("source", "rule")
     )
+    spells = build_spells(member_levels, as_of).collect()
     counts = {(row["week"], row["level"]): row["members"] for row in levels}
     num_levels = len(run.config.levels.programme)
     known = sorted({week for week, _ in counts})
     return {
         "spend_history": [(row["week"], row["spend_cents"]) for row in spend],
         "level_history": [(week, [counts.get((week, k), 0) for k in range(num_levels)]) for week in known],
+        "survival": survival_curves(spells, num_levels),
         "quarantine": [row.asDict() for row in quarantine.collect()],
         **{name: [row.asDict(recursive=True) for row in rows] for name, rows in lists.items()},
     }

@@ -12,7 +12,8 @@ from pyspark.sql import functions as F
 from memberlevel_spark.config import Config, training_fingerprint
 from memberlevel_spark.errors import ArtefactError, ConfigError
 from memberlevel_spark.examples.encoder import Encoder
-from memberlevel_spark.examples.stage import load_encoder
+from memberlevel_spark.examples.profile import PROFILE
+from memberlevel_spark.examples.stage import load_encoder, load_profile
 from memberlevel_spark.examples.typical import TYPICAL, TypicalMembers, build_sums
 from memberlevel_spark.feed.fields import NEXT_CATEGORY, ListOf, group_column
 from memberlevel_spark.models.calibrators import CALIBRATORS, Calibrators
@@ -62,6 +63,7 @@ def run_train(run: Run) -> StageResult:
         run_training(_refit(job, run, learned_files, trained.best.epoch), spark=run.tables.spark)
     (folder / CALIBRATORS).write_text(calibrators.to_json(), encoding="utf-8")
     (folder / ENCODER).write_text(encoder.to_json(), encoding="utf-8")
+    (folder / PROFILE).write_text(load_profile(run, version).to_json(), encoding="utf-8")
     (folder / TYPICAL).write_text(_typical_members(run, version, encoder).to_json(), encoding="utf-8")
     (folder / RUN_RECORD).write_text(json.dumps({"examples_version": version}), encoding="utf-8")
     rows = run.tables.read("examples", version).groupBy("split").count().collect()
@@ -229,12 +231,12 @@ def pretrained_files(run: Run) -> dict[str, bytes]:
 
 
 def trained_files(run: Run) -> dict[str, bytes]:
-    """Weights, network, calibrators, encoder and typical members of the run folder.
+    """Weights, network, calibrators, encoder, profile of the training rows and typical members of the run folder.
 
     Errors: ArtefactError when this configuration was not trained.
     """
     paths = {name: kept_dir(run) / name for name in NETWORK}
-    paths |= {name: run_dir(run) / name for name in (CALIBRATORS, ENCODER, TYPICAL, RUN_RECORD)}
+    paths |= {name: run_dir(run) / name for name in (CALIBRATORS, ENCODER, PROFILE, TYPICAL, RUN_RECORD)}
     missing = [name for name, path in paths.items() if not path.is_file()]
     if missing:
         raise ArtefactError(

@@ -37,6 +37,7 @@ TABLES = (
     "member_reasons",
     "member_advice",
     "monitor_metrics",
+    "alerts",
     "outcomes",
     "migrations",
 )

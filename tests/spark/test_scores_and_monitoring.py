@@ -1,7 +1,6 @@
-"""Score columns, the two Spark paths, drift and expected migration."""
+"""Score columns, the two Spark paths and expected migration."""
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from safetensors.torch import save
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.models.networks import build_network
 from memberlevel_spark.models.spec import ModelSpec
-from memberlevel_spark.monitoring.drift import EDGES, NUM_BINS, count_bins, drift_by_feature, psi
 from memberlevel_spark.monitoring.migration import build_migration
 from memberlevel_spark.report.history import movers, weekly_levels, weekly_spend
 from memberlevel_spark.scoring.apply import apply_model, feature_matrix
@@ -146,23 +144,6 @@ def test_null_features_are_refused_instead_of_shifting_rows():
     for column in (pa.array([[1.0], None]), pa.array([[1.0], [None]]), pa.array([[1.0], [1.0, 2.0]])):
         with pytest.raises(ArtefactError, match="encoded features are null or ragged"):
             feature_matrix(column)
-
-
-def test_psi_is_zero_for_equal_shares_and_follows_its_formula():
-    assert psi([10, 30], [1, 3]) == 0
-    assert psi([50, 50], [80, 20]) == pytest.approx(0.3 * math.log(1.6) - 0.3 * math.log(0.4))
-    assert 1 < psi([100, 0], [0, 100]) < 20
-
-
-def test_bins_are_closed_on_the_left_and_drift_is_named_by_feature(spark: SparkSession):
-    values = [[EDGES[0] - 0.1, 0.0], [EDGES[0], 0.0], [9.0, 0.0]]
-    frame = spark.createDataFrame([(row,) for row in values], "features array<float>")
-    got = {(r.position, r.bin): r.rows for r in count_bins(frame).collect()}
-    assert got == {(0, 0): 1, (0, 1): 1, (0, NUM_BINS - 1): 1, (1, 4): 3}
-    drift = drift_by_feature(
-        {0: [3] + [0] * 7, 1: [3] + [0] * 7}, {0: [9] + [0] * 7, 1: [0] * 7 + [3]}, ["same", "moved"]
-    )
-    assert drift["same"] == 0 and drift["moved"] > 0.2
 
 
 def test_expected_migration_sums_probabilities_and_keeps_the_number_of_members(spark: SparkSession):

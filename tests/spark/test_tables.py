@@ -138,3 +138,11 @@ def test_a_table_with_deletion_vectors_is_not_read_as_plain_parquet(tables: Delt
     tables.spark.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('delta.enableDeletionVectors' = true)")
     with pytest.raises(ArtefactError, match=r"things uses deletionVectors. Run REORG TABLE"):
         tables.live_files("things", written.version, "x=1")
+
+
+def test_differences_are_the_columns_that_miss_are_too_many_or_have_another_type(tables: DeltaTables):
+    tables.replace(CONTRACT, frame(tables, ("a", MONDAY, 1)))
+    assert tables.differences(CONTRACT) == ()
+    other = [*CONTRACT.schema.fields[:1], required("as_of_date", STRING), optional("m", INT), optional("late", INT)]
+    changed = TableContract("things", CONTRACT.key, T.StructType(other), later=("late",))
+    assert tables.differences(changed) == ("as_of_date", "m", "n")

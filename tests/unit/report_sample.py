@@ -57,6 +57,7 @@ def many_levels(num_levels: int) -> ReportData:
         movers_up=[],
         movers_down=[],
         moves=None,
+        survival=[{**_tenure(level % 4), "level": level} for level in range(num_levels)],
     )
 
 
@@ -234,11 +235,7 @@ def _run(rng: np.random.Generator) -> dict[str, Any]:
             {"source": "orders", "rule": "amount_not_negative", "rows": 34},
             {"source": "coupons", "rule": "member_id_not_null", "rows": 5},
         ],
-        "monitor": [
-            {"metric": "population stability index", "slice": "spend_sum_91d", "value": 0.0431, "alert": False},
-            {"metric": "null share", "slice": "age_group", "value": 0.675, "alert": "above 0.5"},
-            {"metric": "members scored", "slice": None, "value": 2469, "alert": False},
-        ],
+        **_watched(),
         "versions": {
             "model_version": "2017-12-31-3f9c2a7e",
             "config fingerprint": "9b1f6c0d4e2a",
@@ -252,6 +249,40 @@ def _run(rng: np.random.Generator) -> dict[str, Any]:
             "The model was tested on a single date; another month may be easier or harder.",
         ],
     }
+
+
+def _watched() -> dict[str, Any]:
+    """A feature that drifted, one that cannot be measured, a share above what is usual, and a source that is silent."""
+    distances = [
+        ("score", "p_up", "ok", 0.021, 0.04, 0.05, 0.06),
+        ("feature", "spend_sum_91d", "alert", 0.31, 0.22, 0.19, 0.6),
+        ("feature", "num_views_sum_7d", "unknown", None, None, None, None),
+        *(("feature", f"num_orders_sum_{days}d", "ok", 0.04, 0.03, 0.03, 0.1) for days in range(1, 13)),
+    ]
+    names = ("kind", "name", "level", "psi", "ks", "js", "wasserstein")
+    alert = {"metric": "feature_psi", "subject": "spend_sum_91d", "level": "alert", "value": 0.31, "threshold": 0.2}
+    silent = {"metric": "stale_days", "subject": "events/coupons", "level": "warn", "value": 4.0, "threshold": 2.0}
+    numbers = ("members", "top_now", "top_expected", "up", "down", "no_order", "orders", "spend_cents", "alerts")
+    return {
+        "alerts": [alert, silent],
+        "monitor": [
+            {"metric": "stale_days", "slice": "events/coupons", "value": 4.0, "level": "warn"},
+            {"metric": "feature_null_share", "slice": "age_group", "value": 0.675, "level": "ok"},
+            {"metric": "volume_drop", "slice": "events/orders", "value": None, "level": "unknown"},
+        ],
+        "drift": [dict(zip(names, row, strict=True)) for row in distances],
+        "changes": [
+            {"number": name, "before": 100.0 * place, "now": 90.4 * place + 7} for place, name in enumerate(numbers)
+        ],
+        "compared_with": (dt.date(2017, 12, 3), "m0old"),
+        "survival": [_tenure(level) for level in range(4)],
+    }
+
+
+def _tenure(level: int) -> dict[str, Any]:
+    steps = {"days": [0, 30, 90 + 20 * level, 300], "shares": [1.0, 0.8, 0.45 + 0.1 * level, 0.45 + 0.1 * level]}
+    median_days = 90 if level == 0 else None
+    return {"level": level, "spells": 900 - 200 * level, "ended": 400 - 90 * level, "median_days": median_days, **steps}
 
 
 def _quality() -> list[dict[str, Any]]:

@@ -187,3 +187,30 @@ def test_the_experiments_on_events_are_laid_over_a_shop_in_the_place_of_its_own(
         "fusion",
     }
     assert laid_over["events_frozen"].frozen and laid_over["weeks_alone"].reads == ("weeks",)
+
+
+WEBHOOK = "MEMBERLEVEL__MONITORING__WEBHOOK_URL"
+
+
+def test_thresholds_are_overridden_one_by_one_and_change_no_model():
+    config = load_config(
+        JOURNEY, ["monitoring.thresholds.feature_psi.alert=0.5"], {WEBHOOK: "https://x.example/secret"}
+    )
+    assert config.monitoring.thresholds["feature_psi"].warn == 0.1
+    assert config.monitoring.thresholds["feature_psi"].alert == 0.5
+    assert config_fingerprint(config) == config_fingerprint(load_config(JOURNEY))
+    assert "secret" not in masked_yaml(config) and "webhook_url: '**********'" in masked_yaml(config)
+
+
+def test_a_threshold_that_alerts_before_it_warns_or_of_an_unknown_metric_is_refused():
+    with pytest.raises(ConfigError, match=r"feature_psi: expected: warn of at most alert \(0\.05\)"):
+        load_config(JOURNEY, ["monitoring.thresholds.feature_psi.alert=0.05"])
+    with pytest.raises(ConfigError, match="feature_pis"):
+        load_config(JOURNEY, ["monitoring.thresholds.feature_pis={warn: 1, alert: 2}"])
+
+
+@pytest.mark.parametrize("address", ["ftp://x.example/secret", "secret", "http://", "https://[secret"])
+def test_what_is_no_web_address_is_refused_without_being_shown(address: str):
+    with pytest.raises(ConfigError, match="webhook_url: found a secret, expected: an address that begins") as error:
+        load_config(JOURNEY, [], {WEBHOOK: address})
+    assert "//" not in str(error.value).replace("https:// or http://", "")

@@ -100,13 +100,13 @@ def test_the_page_fits_a_phone_and_both_colour_schemes(html: str, page: Page) ->
 
 def test_every_figure_says_in_words_what_it_shows(page: Page) -> None:
     drawings = page.all("svg")
-    assert len(drawings) == 17 == len(page.text("figcaption"))
+    assert len(drawings) == 18 == len(page.text("figcaption"))
     assert all(found["role"] == "img" and len(found["aria-label"]) > 20 for found in drawings)
     assert drawings[0]["aria-label"].startswith("Bar chart of members per level: bronze 600 now and")
 
 
 def test_every_table_has_a_caption_and_every_heading_cell_a_scope(page: Page) -> None:
-    assert len(page.all("table")) == len(page.text("caption")) == 22
+    assert len(page.all("table")) == len(page.text("caption")) == 28
     assert all(found.get("scope") in ("col", "row") for found in page.all("th"))
     assert all(page.text("caption"))
 
@@ -129,7 +129,7 @@ def test_numbers_are_written_for_people(html: str) -> None:
 def test_names_from_the_data_are_escaped_everywhere() -> None:
     data = sample_report()
     mover = {**data.movers_up[0], "member_id": SCRIPT, "reasons": [{"topic": SCRIPT, "effect": 0.1}]}
-    monitor = [{"metric": SCRIPT, "slice": SCRIPT, "value": SCRIPT, "alert": SCRIPT}]
+    monitor = [{"metric": SCRIPT, "slice": SCRIPT, "value": SCRIPT, "level": SCRIPT}]
     hostile = dataclasses.replace(
         data,
         title=SCRIPT,
@@ -153,6 +153,10 @@ def test_names_from_the_data_are_escaped_everywhere() -> None:
         calls=[{**data.calls[0], "attribute": SCRIPT, "rule": SCRIPT}],
         quarantine=[{"source": SCRIPT, "rule": SCRIPT, "rows": 1}],
         monitor=monitor,
+        alerts=[{"metric": SCRIPT, "subject": SCRIPT, "level": SCRIPT, "value": 1.0, "threshold": 0.5}],
+        drift=[{**data.drift[0], "name": SCRIPT, "level": SCRIPT}],
+        changes=[{**data.changes[0], "number": SCRIPT}],
+        compared_with=(dt.date(2017, 12, 3), SCRIPT),
         versions={SCRIPT: SCRIPT},
         caveats=[SCRIPT],
         metrics={SCRIPT: {SCRIPT: 0.5}},
@@ -184,7 +188,11 @@ def test_names_from_the_data_are_escaped_everywhere() -> None:
         ("training_curves", "No model was trained in this run."),
         ("quality", "No stage reported its rows."),
         ("quarantine", "No row was set aside"),
+        ("changes", "There is no earlier scored date to compare with."),
+        ("survival", "Nobody's time on a level is known."),
+        ("alerts", "No alert and no warning was raised."),
         ("monitor", "Nothing was monitored in this run."),
+        ("drift", "No drift was measured in this run."),
         ("versions", "No versions were recorded."),
         ("caveats", "No caveats were recorded."),
     ],
@@ -194,12 +202,12 @@ def test_an_empty_list_becomes_a_sentence(field: str, sentence: str, page: Page)
     assert any(sentence in text for text in empty.text("p"))
     assert not any(sentence in text for text in page.text("p"))
     shown = len(empty.all("table")) + len(empty.all("svg"))
-    assert shown == 39 - {"caveats": 0, "metrics": 2, "tips": 3, "groups": 4}.get(field, 1)
+    assert shown == 46 - {"caveats": 0, "metrics": 2, "tips": 3, "groups": 4, "survival": 2, "drift": 3}.get(field, 1)
 
 
 def test_without_points_or_curves_each_figure_is_a_sentence() -> None:
     empty = Page(render_report(sample_report(reliability=[], gains=[])))
-    assert len(empty.all("svg")) == 17 - 5
+    assert len(empty.all("svg")) == 18 - 5
     sentences = " ".join(empty.text("p"))
     assert "The calibration was not measured in this run." in sentences and "Calibration of churn: n/a." in sentences
     for what in ("churn", "moves up", "spend"):
@@ -271,6 +279,7 @@ def test_expected_and_realised_moves_stand_side_by_side_with_the_money_of_those_
         "level_history": [],
         "tips": [],
         "benefits": [],
+        "survival": [],
     }
     page = Page(render_report(sample_report(**two, moves=moves, movers_up=[], movers_down=[], nearest=[])))
     assert any(
@@ -379,6 +388,10 @@ def test_unknown_numbers_are_shown_as_not_available() -> None:
         movers_down=[],
         quality=[{**dict.fromkeys(ROW_KEYS["quality"]), "stage": "bronze"}],
         monitor=[dict.fromkeys(ROW_KEYS["monitor"])],
+        drift=[],
+        alerts=[],
+        changes=[],
+        survival=[],
         training_curves=[{**dict.fromkeys(ROW_KEYS["training_curves"]), "epoch": 1}],
     )
     rows = [*data.slices, *data.came_true, *data.groups]
@@ -386,10 +399,10 @@ def test_unknown_numbers_are_shown_as_not_available() -> None:
     html = render_report(unknown)
     assert ">None<" not in html and ">nan<" not in html
     cells = Page(html).text("td") + Page(html).text("th")
-    # metrics of two forecasters, a mover but for its id, a stage but for its name, a watched value with its slice
+    # metrics of two forecasters, a mover but for its id, a stage but for its name, all of a watched value
     # and undefined metrics of slices and groups: nobody moves up from the top, a few of long tenure or old age are
     # not judged
-    assert cells.count("n/a") == 17 * 2 + 7 + 6 + 3 + sample_nulls
+    assert cells.count("n/a") == 17 * 2 + 7 + 6 + 4 + sample_nulls
 
 
 def test_the_headline_compares_with_staying_as_is() -> None:
@@ -429,6 +442,8 @@ def test_lists_that_do_not_match_the_level_names_are_refused() -> None:
         sample_report(level_counts_now=[1, 2, 3])
     with pytest.raises(DataQualityError, match=r"migration \[3, 4\]"):
         sample_report(migration=[[0] * 4, [0] * 3, [0] * 4, [0] * 4])
+    with pytest.raises(DataQualityError, match=r"survival \[3\]"):
+        sample_report(survival=sample_report().survival[:3])
     with pytest.raises(DataQualityError, match=r"level_history \[1\]"):
         sample_report(level_history=[(dt.date(2017, 1, 1), [1])])
 
@@ -514,17 +529,72 @@ def test_values_are_written_for_readers(write: Callable[..., str], arguments: tu
     assert write(*arguments).replace(formats.NO_BREAK, " ") == text
 
 
-def test_alerts_come_first_and_a_long_calm_list_is_folded_away() -> None:
-    rows = [{"metric": "psi", "slice": f"feature {n:02d}", "value": n, "alert": n == 19} for n in range(20)]
+def told_rows(**changes: Any) -> list[str]:
+    page = Page(render_report(sample_report(**changes)))
+    return [text.replace(formats.NO_BREAK, " ") for text in page.text("tr")]
+
+
+def test_alerts_and_warnings_are_told_with_what_they_passed() -> None:
+    rows = told_rows()
+    assert "spend_sum_91d ▲ alert stability index of a feature 0.310 0.200" in rows
+    assert "events/coupons △ warning days since the newest row 4 2" in rows
+    sentences = " ".join(Page(render_report(sample_report())).text("p")).replace(formats.NO_BREAK, " ")
+    assert "1 alert and 1 warning as of 31 Dec 2017." in sentences
+
+
+def test_a_long_list_of_watched_values_and_features_that_moved_less_are_folded_away() -> None:
+    rows = [{"metric": "stale_days", "slice": f"table {n:02d}", "value": n, "level": "ok"} for n in range(13)]
     page = Page(render_report(sample_report(monitor=rows)))
-    slices = [text for text in page.text("td") if text.startswith("feature ")]
-    assert slices == ["feature 19", *(f"feature {n:02d}" for n in range(19))]
-    assert "9 more values without an alert" in page.text("summary")
-    assert "1 of 20 watched values raised an alert." in page.text("p")
+    assert [text for text in page.text("td") if text.startswith("table ")] == [f"table {n:02d}" for n in range(13)]
+    assert "3 more watched values" in page.text("summary") and "2 features that moved less" in page.text("summary")
+
+
+def test_drift_is_a_row_per_number_with_every_distance_and_what_is_undefined_is_not_available() -> None:
+    rows = told_rows()
+    assert "p_up ok 0.021 0.040 0.050 0.060" in rows
+    assert "spend_sum_91d ▲ alert 0.310 0.220 0.190 0.600" in rows
+    assert "num_views_sum_7d n/a n/a n/a n/a n/a" in rows
+
+
+def test_headline_numbers_stand_beside_those_of_the_last_scored_date() -> None:
+    changed = [
+        {"number": "members", "before": 2400.0, "now": 2469.0},
+        {"number": "up", "before": 41.4, "now": 41.2},
+        {"number": "down", "before": 50.0, "now": 41.6},
+        {"number": "spend_cents", "before": 1000.0, "now": 950.0},
+        {"number": "alerts", "before": None, "now": 3},
+    ]
+    rows = told_rows(changes=changed)
+    start = rows.index("Number 3 Dec 2017 31 Dec 2017 Change")
+    assert rows[start + 1 : start + 6] == [
+        "Members 2,400 2,469 +69",
+        "Expected to move up 41 41 0",
+        "Expected to move down 50 42 -8",
+        "Expected spend 10.00 USD 9.50 USD -0.50 USD",
+        "Alerts of the monitoring n/a 3 n/a",
+    ]
+    told = " ".join(Page(render_report(sample_report())).text("p"))
+    assert "Another model, m0old, had scored it." in told
+    same = sample_report(compared_with=(dt.date(2017, 12, 3), "2017-12-31-3f9c2a7e"))
+    assert "Another model" not in " ".join(Page(render_report(same)).text("p"))
+
+
+def test_time_on_a_level_is_told_by_its_median_or_by_the_share_that_is_still_there() -> None:
+    rows = told_rows()
+    assert "bronze 900 400 90" in rows and "platinum 300 130 n/a" in rows
+    page = Page(render_report(sample_report()))
+    (label,) = [found["aria-label"] for found in page.all("svg") if "Survival curves" in found["aria-label"]]
+    assert "bronze half are gone after 90 days" in label
+    assert "silver 55.0\u00a0% hold it longer than 300 days" in label
+    nobody = {"level": 3, "spells": 0, "ended": 0, "median_days": None, "days": [], "shares": []}
+    page = Page(render_report(sample_report(survival=[*sample_report().survival[:3], nobody])))
+    (label,) = [found["aria-label"] for found in page.all("svg") if "Survival curves" in found["aria-label"]]
+    assert "platinum" not in label and "gold" in label
 
 
 def test_points_instead_of_money_are_written_as_counts() -> None:
-    html = render_report(sample_report(level_metric_name="points", level_metric_is_money=False, expected=[], tips=[]))
+    no_money = {"expected": [], "tips": [], "changes": []}
+    html = render_report(sample_report(level_metric_name="points", level_metric_is_money=False, **no_money))
     assert "Counting points now" in html
     assert "USD</td>" not in html
 
