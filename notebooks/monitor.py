@@ -39,8 +39,9 @@ level_names = [level.name for level in config.levels.programme]
 
 print(run_one(stage_named("monitor"), run).note)
 watched = tables.read("monitor_metrics").where(F.col("as_of_date") == F.lit(max(config.timeline.score)))
-in_order = watched.orderBy(F.col("alert").desc(), F.col("value").desc_nulls_last(), "metric", "slice")
-display(in_order.select("metric", "slice", "value", "threshold", "alert").limit(20))
+severity = F.array_position(F.array(F.lit("ok"), F.lit("warn"), F.lit("alert")), F.col("level"))
+in_order = watched.orderBy(severity.desc(), F.col("value").desc_nulls_last(), "metric", "slice")
+display(in_order.select("metric", "slice", "value", "warn_above", "alert_above", "level").limit(20))
 
 # COMMAND ----------
 

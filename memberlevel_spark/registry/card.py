@@ -120,7 +120,7 @@ def _needed(thresholds: Mapping[str, int]) -> str:
 
 
 def _reads(facts: CardFacts) -> list[str]:
-    read = facts.config.features.profile
+    read = facts.config.profile_read
     mapped = {
         column
         for source in facts.config.sources.values()

@@ -103,8 +103,8 @@ def test_the_third_scores_everybody_and_explains_the_likeliest(execute: Callable
 
 def test_the_fourth_shows_alerts_first_and_writes_the_report(execute: Callable[..., Shown], capsys: Any) -> None:
     (watched,) = (shown := execute("monitor")).tables
-    alerts = [row["alert"] for row in watched]
-    assert watched and alerts == sorted(alerts, reverse=True)
+    severities = [["unknown", "ok", "warn", "alert"].index(row["level"]) for row in watched]
+    assert severities[0] == 3 and severities == sorted(severities, reverse=True)
     assert len(shown.drawings) == 4 and all(drawing.startswith("<svg") for drawing in shown.drawings)
     assert "report.html" in capsys.readouterr().out
 
