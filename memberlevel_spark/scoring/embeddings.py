@@ -37,7 +37,8 @@ def run_embeddings(run: Run) -> StageResult:
 
 def build_embeddings(encoded: DataFrame, model: PackedModel, version: str) -> DataFrame:
     """Embed every row of member_id, as_of_date, num_events and ``features``."""
-    embedded = encoded.mapInArrow(_mapper(model), f"{KEPT}, embedding array<float>")
+    inputs = encoded.select("member_id", "as_of_date", "num_events", "features")
+    embedded = inputs.mapInArrow(_mapper(model), f"{KEPT}, embedding array<float>")
     return embedded.withColumn("encoder_version", F.lit(version)).select(*MEMBER_EMBEDDINGS.schema.names)
 
 

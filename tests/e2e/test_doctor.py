@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -162,9 +163,13 @@ def test_damage_inside_of_a_file_is_found_by_a_deep_look_only(
     copied: Path, small_shop: Path, capsys: pytest.CaptureFixture[str]
 ):
     file = data_file(copied, "member_features")
+    metadata = pq.read_metadata(file)
+    columns = [metadata.row_group(0).column(place) for place in range(metadata.num_columns)]
+    largest = max(columns, key=lambda column: column.total_compressed_size)
+    start = largest.dictionary_page_offset or largest.data_page_offset
+    end = start + largest.total_compressed_size
     content = bytearray(file.read_bytes())
-    middle = len(content) // 3
-    content[middle : middle + 8] = bytes(byte ^ 0xFF for byte in content[middle : middle + 8])
+    content[end - 8 : end] = bytes(byte ^ 0xFF for byte in content[end - 8 : end])
     file.write_bytes(content)
     assert examined(copied, small_shop, capsys)[0] == 0
     code, lines = examined(copied, small_shop, capsys, "--deep")
