@@ -5,11 +5,11 @@ VENV_PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run world experiments tune compress test check bench gpu-smoke notebooks package clean
+.PHONY: help setup run world simulate-year experiments tune compress test check bench gpu-smoke notebooks package clean
 
 help: ## print these targets
 	@echo "make <target>:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
 
 setup: ## install everything into .venv: locked packages, this project, the Delta jars
 	@$(PYTHON) .ci/bootstrap.py
@@ -19,6 +19,9 @@ run: setup ## run the whole job on the demo shop; more arguments: make run ARGS=
 
 world: setup ## make a synthetic shop with known truth, then run the whole job on it
 	$(VENV_PYTHON) -m jobs.world --config conf/world.yaml --pipeline $(ARGS)
+
+simulate-year: setup ## live a year of a synthetic shop, with drift, bad data, a late file and crashed runs in it
+	$(VENV_PYTHON) -m tests.year $(ARGS)
 
 experiments: setup ## compare models, baselines and variants over several test dates of the demo shop
 	$(VENV_PYTHON) -m jobs.experiments --config conf/complete_journey.yaml $(ARGS)
