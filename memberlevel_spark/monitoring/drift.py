@@ -5,7 +5,7 @@ Shape legend: B bins, G groups of bins.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date
 
 import numpy as np
@@ -70,13 +70,19 @@ DISTANCES: Mapping[str, Callable[[Rows, Rows], float | None]] = {
 }
 
 
-def distances(kind: str, expected: Profile, actual: Profile, as_of: date) -> Iterator[Watched]:
-    """``<kind>_<distance>`` of every number that both profiles have, the numbers in the expected order."""
+def distances(
+    kind: str, expected: Profile, actual: Profile, as_of: date, *, not_judged: Collection[str] = ()
+) -> Iterator[Watched]:
+    """``<kind>_<distance>`` of every number that both profiles have, the numbers in the expected order.
+
+    The numbers that are ``not_judged`` have no thresholds.
+    """
     for name, e_rows in expected.bins.items():
         a_rows = actual.bins.get(name, ())
-        known = sum(e_rows) and sum(a_rows)
+        known = bool(sum(e_rows) and sum(a_rows))
         for distance, of in DISTANCES.items():
-            yield Watched(f"{kind}_{distance}", name, as_of, of(e_rows, a_rows) if known else None)
+            value = of(e_rows, a_rows) if known else None
+            yield Watched(f"{kind}_{distance}", name, as_of, value, is_judged=name not in not_judged)
 
 
 def shares(expected: Profile, actual: Profile, as_of: date) -> Iterator[Watched]:

@@ -90,6 +90,14 @@ def test_a_distance_is_named_by_its_kind_and_undefined_where_there_are_no_rows()
         assert [each.value for each in distances("score", *pair, DAY)] == [None] * 4
 
 
+def test_a_number_that_is_not_judged_is_measured_and_has_no_threshold():
+    told = list(distances("feature", profile([500, 500]), profile([0, 100]), DAY, not_judged={"spend"}))
+    assert [(each.level, each.warn_above, each.alert_above) for each in judged(told, {"feature_ks": EQUAL})] == [
+        ("ok", None, None)
+    ] * 4
+    assert told[1].value == 0.5
+
+
 def test_shares_are_of_the_members_and_thresholds_come_on_top_of_the_training_rows():
     told = list(shares(profile([60, 40], nulls=30, new=2), profile([8, 2], nulls=5, new=0), DAY))
     assert told == [
