@@ -39,10 +39,12 @@ class Threshold(Model):
 
 
 class MonitoringConfig(Model):
-    """Thresholds by metric; weeks that a day's rows are compared with, and their median below which nothing is said;
-    where alerts are posted to, and for how many seconds at most."""
+    """Thresholds by metric; whether numbers that move with the calendar by themselves are judged by their drift; weeks
+    that a day's rows are compared with, and their median below which nothing is said; where alerts are posted to, and
+    for how many seconds at most."""
 
     thresholds: dict[WatchedMetric, Threshold]
+    judge_calendar: bool
     volume_weeks: int = Field(ge=4, le=52)
     volume_min_rows: int = Field(ge=1)
     webhook_url: SecretStr | None = None

@@ -82,6 +82,11 @@ class Need:
     always: float = 0.0
 
     @property
+    def name(self) -> str:
+        """``needs_spend_cents_to_level_1``."""
+        return f"needs_{self.metric}_to_level_{self.level}"
+
+    @property
     def value(self) -> Column:
         """The amount as float, never null: nothing where the level is reached on the label date by itself."""
         lacking = F.lit(self.always) if self.column is None else F.col(self.column)
@@ -117,8 +122,12 @@ class Encoder:
     def names(self) -> tuple[str, ...]:
         """Name of every element of the encoded array before the events."""
         levels = (f"level_now_is_{k}" for k in range(self.num_levels))
-        needs = (f"needs_{need.metric}_to_level_{need.level}" for need in self.needs)
-        return (*(item.name for item in self.inputs), *levels, *needs)
+        return (*(item.name for item in self.inputs), *levels, *(need.name for need in self.needs))
+
+    def names_of(self, columns: Collection[str]) -> frozenset[str]:
+        """Names of the inputs and needs that are read from one of the columns."""
+        read: tuple[Input | Need, ...] = (*self.inputs, *self.needs)
+        return frozenset(each.name for each in read if each.column in columns)
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from memberlevel_spark.config.model import FeaturesConfig
 from memberlevel_spark.errors import ConfigError, first_five
@@ -11,14 +12,18 @@ from memberlevel_spark.levels.rules import LevelRules
 from memberlevel_spark.schemas import BREAKDOWN_MEASURES
 
 ORDERS = "num_orders"
+# Windows and reviews of these begin on the same day for all members; anniversaries do not.
+CALENDAR_PERIODS = ("month", "quarter", "year")
 
 
 @dataclass(frozen=True)
 class ScalarFeature:
-    """One number per member and as-of date that is not made of tiles; never null."""
+    """One number per member and as-of date that is not made of tiles; never null. ``moves_with_the_calendar``: it
+    changes as days pass even where members stay the same."""
 
     name: str
     meaning: str
+    moves_with_the_calendar: bool = False
 
 
 def used_measures(features: FeaturesConfig, metrics: Sequence[str], measures: Sequence[str]) -> tuple[str, ...]:
@@ -84,25 +89,25 @@ def to_level_features(rules: LevelRules) -> list[tuple[str, str, int]]:
 def scalar_features(rules: LevelRules) -> tuple[ScalarFeature, ...]:
     """Tenure, level history and how far the level metrics reach, now and by what is carried over."""
     label = {"now": "today", "carry_over": "on the label date, if nothing more is earned"}
+    calendar = partial(ScalarFeature, moves_with_the_calendar=True)
+    of_window = partial(ScalarFeature, moves_with_the_calendar=rules.config.counted.period in CALENDAR_PERIODS)
+    of_review = partial(ScalarFeature, moves_with_the_calendar=rules.config.review.every in CALENDAR_PERIODS)
     return (
-        ScalarFeature("tenure_days", "days since the shop has known the member"),
+        calendar("tenure_days", "days since the shop has known the member"),
         ScalarFeature("level_now", "level held on the as-of date, 0 the lowest"),
-        ScalarFeature("days_in_level", "days since that level began"),
-        ScalarFeature("num_level_ups", "rises so far"),
-        ScalarFeature("num_level_downs", "falls so far"),
-        ScalarFeature("best_level", "highest level ever held"),
+        calendar("days_in_level", "days since that level began"),
+        calendar("num_level_ups", "rises so far"),
+        calendar("num_level_downs", "falls so far"),
+        calendar("best_level", "highest level ever held"),
         ScalarFeature("level_if_idle", "level on the label date if nothing more happens"),
-        ScalarFeature("days_to_review", "days to the next day on which levels may fall"),
-        *(ScalarFeature(f"level_{m}_now", f"{m} over the level window that ends today") for m in rules.metrics),
-        *(ScalarFeature(f"level_{m}_carry_over", f"{m} that still counts on the label date") for m in rules.metrics),
+        of_review("days_to_review", "days to the next day on which levels may fall"),
+        *(of_window(f"level_{m}_now", f"{m} over the level window that ends today") for m in rules.metrics),
+        *(of_window(f"level_{m}_carry_over", f"{m} that still counts on the label date") for m in rules.metrics),
         *(
-            ScalarFeature(
+            of_window(
                 name, f"missing to level {name.split('_')[2]} {label['now' if name.endswith('_now') else 'carry_over']}"
             )
             for name, _, _ in to_level_features(rules)
         ),
-        *(
-            ScalarFeature(f"to_keep_{m}", f"{m} to earn by the label date to keep the level held")
-            for m in rules.metrics
-        ),
+        *(of_window(f"to_keep_{m}", f"{m} to earn by the label date to keep the level held") for m in rules.metrics),
     )

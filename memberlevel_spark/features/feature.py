@@ -83,6 +83,12 @@ class Feature:
         return (self.window_days or NEVER_DAYS) if default == "window" else default
 
     @property
+    def moves_with_the_calendar(self) -> bool:
+        """Whether it changes as days pass even where members stay the same: of the date itself, or without a window
+        and accumulating. Recency, means and shares do not."""
+        return self.kind.source == "calendar" or (self.kind.accumulates and self.window_days is None)
+
+    @property
     def digest(self) -> str:
         """Fingerprint of the meaning: of everything declared, and of the aggregate's version, type and null."""
         kind = {"version": self.kind.version, "dtype": self.kind.dtype, "when_null": self.when_null}

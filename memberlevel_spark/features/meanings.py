@@ -31,11 +31,12 @@ class Aggregate:
     window: Window = "any"
     needs: tuple[str, ...] = ()  # of the fields of, part, over_days
     num_parts: int | None = None  # parts are 0 … num_parts - 1; None: as many as there are
+    accumulates: bool = False  # over all days it moves one way only: a sum, a count, an extreme, a span
     version: int = 1
 
 
-def _long(meaning: str, unit: str, when_null: Default = 0) -> Aggregate:
-    return Aggregate(meaning, unit, dtype="long", when_null=when_null)
+def _long(meaning: str, unit: str, when_null: Default = 0, *, accumulates: bool = False) -> Aggregate:
+    return Aggregate(meaning, unit, dtype="long", when_null=when_null, accumulates=accumulates)
 
 
 def _calendar(meaning: str, unit: str, *, long: bool, when_null: Default = None) -> Aggregate:
@@ -45,18 +46,21 @@ def _calendar(meaning: str, unit: str, *, long: bool, when_null: Default = None)
 
 ACTIVE = "days with {what} other than 0"
 AGGREGATES: Mapping[str, Aggregate] = {
-    "sum": _long("Sum of {what} over {window}.", "{unit}", None),
-    "count": _long(f"Number of {ACTIVE} in {{window}}.", "days", None),
+    "sum": _long("Sum of {what} over {window}.", "{unit}", None, accumulates=True),
+    "count": _long(f"Number of {ACTIVE} in {{window}}.", "days", None, accumulates=True),
     "mean": Aggregate(f"Sum of {{what}} over the number of {ACTIVE}, in {{window}}.", "{unit} per active day"),
-    "min": _long(f"Smallest {{what}} among {ACTIVE} in {{window}}.", "{unit}"),
-    "max": _long(f"Largest {{what}} among {ACTIVE} in {{window}}.", "{unit}"),
+    "min": _long(f"Smallest {{what}} among {ACTIVE} in {{window}}.", "{unit}", accumulates=True),
+    "max": _long(f"Largest {{what}} among {ACTIVE} in {{window}}.", "{unit}", accumulates=True),
     "std": Aggregate(f"Population standard deviation of {{what}} over {ACTIVE} in {{window}}.", "{unit}"),
     "last": _long("{what} on the last day on which it was not 0, in {window}.", "{unit}"),
     "days_since": _long(
         "Days from the last day with {what} other than 0 in {window} to the as-of date.", "days", "window"
     ),
     "days_since_first": _long(
-        "Days from the first day with {what} other than 0 in {window} to the as-of date.", "days", "window"
+        "Days from the first day with {what} other than 0 in {window} to the as-of date.",
+        "days",
+        "window",
+        accumulates=True,
     ),
     "trend": Aggregate(
         "Least squares slope of {what} per day over {window}, a day without a tile being 0.",
@@ -122,9 +126,12 @@ AGGREGATES: Mapping[str, Aggregate] = {
         dtype="long",
         when_null=None,
         window="weeks",
+        accumulates=True,
     ),
-    "repeat_days": _long(f"Number of {ACTIVE} after the first one, in {{window}}.", "days"),
-    "first_to_last_days": _long("Days from the first to the last day with {what} other than 0 in {window}.", "days"),
+    "repeat_days": _long(f"Number of {ACTIVE} after the first one, in {{window}}.", "days", accumulates=True),
+    "first_to_last_days": _long(
+        "Days from the first to the last day with {what} other than 0 in {window}.", "days", accumulates=True
+    ),
     "repeat_mean": Aggregate(
         "Mean of {what} over the days with {below} other than 0 after the first such day, in {window}.",
         "{unit} per active day",
@@ -132,7 +139,12 @@ AGGREGATES: Mapping[str, Aggregate] = {
         needs=("of",),
     ),
     "num_distinct": Aggregate(
-        "Number of different {what} met in {window}.", "items", dtype="long", when_null=None, source="items"
+        "Number of different {what} met in {window}.",
+        "items",
+        dtype="long",
+        when_null=None,
+        source="items",
+        accumulates=True,
     ),
     "part_share": Aggregate(
         "Share of positive {what} in category {part} in {window}.",

@@ -5,10 +5,11 @@ Shape legend: B bins, G groups of bins.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date
 
 import numpy as np
+from scipy.stats import chi2, norm
 
 from memberlevel_spark.examples.profile import EDGES, NUM_BINS, Profile
 from memberlevel_spark.monitoring.watched import Watched
@@ -18,6 +19,8 @@ GROUP_EDGES = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 GROUP_STARTS = [0, *(EDGES.index(edge) + 1 for edge in GROUP_EDGES)]
 # Share taken for an empty bin, so that a new value gives a large and finite index.
 SMALLEST_SHARE = 1e-4
+# How often two samples of one population may differ by more than what is allowed to chance.
+RARELY = 0.01
 STEP = EDGES[1] - EDGES[0]
 # Where the rows of a bin are taken to be; the outer two reach as far as the others.
 CENTRES = tuple(EDGES[0] + STEP * (place - 0.5) for place in range(NUM_BINS))
@@ -70,13 +73,40 @@ DISTANCES: Mapping[str, Callable[[Rows, Rows], float | None]] = {
 }
 
 
-def distances(kind: str, expected: Profile, actual: Profile, as_of: date) -> Iterator[Watched]:
-    """``<kind>_<distance>`` of every number that both profiles have, the numbers in the expected order."""
+def by_chance(expected: Rows, actual: Rows) -> dict[str, float]:
+    """What each distance of two samples of one population passes in one case of a hundred; both have rows.
+
+    With n and m independent rows, PSI / (1/n + 1/m) is about chi-square with a degree of freedom less than there are
+    groups (Yurdakul 2018, "Statistical Properties of Population Stability Index"), and so is eight times the
+    Jensen-Shannon divergence in nats (Endres and Schindelin 2003, "A new metric for probability distributions").
+    Kolmogorov-Smirnov: sqrt(-ln(.01 / 2) / 2 (1/n + 1/m)) (Smirnov 1948). Wasserstein: taken as the difference of the
+    means in standard deviations, which is about normal and which it is where two values are met.
+    """
+    spread = 1 / sum(expected) + 1 / sum(actual)
+    num_groups = sum(e + a > 0 for e, a in zip(_grouped(expected), _grouped(actual), strict=True))
+    index = float(chi2.isf(RARELY, max(num_groups - 1, 1))) * spread
+    return {
+        "psi": index,
+        "ks": math.sqrt(-math.log(RARELY / 2) / 2 * spread),
+        "js": math.sqrt(index / (8 * math.log(2))),
+        "wasserstein": float(norm.isf(RARELY / 2)) * math.sqrt(spread),
+    }
+
+
+def distances(
+    kind: str, expected: Profile, actual: Profile, as_of: date, *, not_judged: Collection[str] = ()
+) -> Iterator[Watched]:
+    """``<kind>_<distance>`` of every number that both profiles have, the numbers in the expected order.
+
+    Thresholds come on top of what chance makes of so few rows; the numbers that are ``not_judged`` have none.
+    """
     for name, e_rows in expected.bins.items():
         a_rows = actual.bins.get(name, ())
-        known = sum(e_rows) and sum(a_rows)
+        known = bool(sum(e_rows) and sum(a_rows))
+        usual = by_chance(e_rows, a_rows) if known else dict.fromkeys(DISTANCES, 0.0)
         for distance, of in DISTANCES.items():
-            yield Watched(f"{kind}_{distance}", name, as_of, of(e_rows, a_rows) if known else None)
+            value = of(e_rows, a_rows) if known else None
+            yield Watched(f"{kind}_{distance}", name, as_of, value, usual[distance], name not in not_judged)
 
 
 def shares(expected: Profile, actual: Profile, as_of: date) -> Iterator[Watched]:

@@ -1,6 +1,6 @@
 """The stage monitor: drift of features and scores, health of the tables, alerts, and the champion's expected moves."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 
 from pyspark.sql import DataFrame
@@ -11,8 +11,11 @@ from memberlevel_spark.evaluation.score_profile import SCORE_NUMBERS, SCORE_PROF
 from memberlevel_spark.examples.build import join_features
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.profile import PROFILE, Numbers, Profile, build_counts, encoded_rows, profiles_of
-from memberlevel_spark.features.stage import published_meaning
+from memberlevel_spark.features.declare import ScalarFeature, scalar_features
+from memberlevel_spark.features.feature import Feature
+from memberlevel_spark.features.stage import features_of, published_meaning
 from memberlevel_spark.forecast_schemas import ALERTS, MONITOR_METRICS
+from memberlevel_spark.levels.stage import level_rules
 from memberlevel_spark.monitoring.alerts import raised, tell
 from memberlevel_spark.monitoring.drift import distances, shares
 from memberlevel_spark.monitoring.export import write_metrics
@@ -21,7 +24,7 @@ from memberlevel_spark.monitoring.table_health import DATED, table_health
 from memberlevel_spark.monitoring.watched import ALERT, OK, UNKNOWN, Judged, Watched, judged
 from memberlevel_spark.registry.bundle import Bundle
 from memberlevel_spark.registry.champion import load_champion
-from memberlevel_spark.run import RowCounts, Run, StageResult
+from memberlevel_spark.run import RowCounts, Run, Shop, StageResult
 from memberlevel_spark.schemas import TableContract
 from memberlevel_spark.tables import Written
 
@@ -47,8 +50,9 @@ def run_monitor(run: Run) -> StageResult:
     wanted = F.col("as_of_date").isin(list(dates)) & (F.col("model_version") == bundle.version)
     scores = frames["member_scores"].where(wanted)
     encoder.require_meaning(published_meaning(run))
+    calendar = frozenset[str]() if run.config.monitoring.judge_calendar else encoder.names_of(calendar_columns(run))
     values = [
-        *_feature_drift([frames[name] for name in encoder.tables], encoder, trained_on, dates),
+        *_feature_drift([frames[name] for name in encoder.tables], encoder, trained_on, dates, not_judged=calendar),
         *_score_drift(scores, scored_like, dates),
         *table_health(run, read, dates),
     ]
@@ -74,15 +78,26 @@ def kept_profile(bundle: Bundle, name: str) -> Profile:
     return Profile.from_json(bundle.text(name))
 
 
+def calendar_columns(shop: Shop) -> set[str]:
+    """Features that, as the configuration declares them, move with the calendar while members stay the same."""
+    declared: tuple[Feature | ScalarFeature, ...] = (*features_of(shop), *scalar_features(level_rules(shop)))
+    return {feature.name for feature in declared if feature.moves_with_the_calendar}
+
+
 def _feature_drift(
-    tables: Sequence[DataFrame], encoder: Encoder, trained_on: Profile, dates: Sequence[date]
+    tables: Sequence[DataFrame],
+    encoder: Encoder,
+    trained_on: Profile,
+    dates: Sequence[date],
+    *,
+    not_judged: Collection[str],
 ) -> Iterator[Watched]:
     features, *sequences = tables
     members = features.where(F.col("as_of_date").isin(list(dates)))
     rows = encoded_rows(join_features(members, *sequences), encoder, F.col("as_of_date").cast("string"))
     found = _profiles(rows, Numbers.of(encoder), dates)
     for day in dates:
-        yield from distances("feature", trained_on, found[day], day)
+        yield from distances("feature", trained_on, found[day], day, not_judged=not_judged)
         yield from shares(trained_on, found[day], day)
 
 

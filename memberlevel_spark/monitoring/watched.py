@@ -12,13 +12,14 @@ OK, WARN, ALERT, UNKNOWN = "ok", "warn", "alert", "unknown"
 @dataclass(frozen=True)
 class Watched:
     """One number about one subject as of a date; None where it is undefined. ``usual`` is what the thresholds come on
-    top of, such as the share in the training rows."""
+    top of, such as the share in the training rows; what is not judged has none."""
 
     metric: str
     subject: str
     as_of_date: date
     value: float | None
     usual: float = 0.0
+    is_judged: bool = True
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class Judged:
 
 
 def judged(values: Iterable[Watched], thresholds: Mapping[str, Threshold]) -> list[Judged]:
-    """Each value with its level: ``ok``, ``warn``, ``alert``, or ``unknown`` where it is undefined."""
-    return [_judged(each, thresholds.get(each.metric)) for each in values]
+    """Each value with its level: ``ok``, also where it is not judged, ``warn``, ``alert``, or ``unknown`` where it is
+    undefined."""
+    return [_judged(each, thresholds.get(each.metric) if each.is_judged else None) for each in values]
 
 
 def _judged(watched: Watched, threshold: Threshold | None) -> Judged:

@@ -78,6 +78,23 @@ def test_alerts_are_the_watched_values_above_a_threshold_with_what_they_passed(s
     assert alerts.where("value <= threshold").count() == 0 and alerts.count() > 0
 
 
+def test_features_that_move_with_the_calendar_are_measured_and_not_judged_and_chance_is_allowed_for(
+    spark: SparkSession, shop: Path
+):
+    rows = table(spark, shop, "monitor_metrics").where("metric rlike '_(psi|ks|js|wasserstein)$'").collect()
+    unjudged = {row["slice"] for row in rows if row["warn_above"] is None}
+    assert unjudged == {
+        *("tenure_days", "days_in_level", "num_level_ups", "num_level_downs", "best_level"),
+        *("num_orders_days_since_first", "as_of_date_days_to_holiday"),
+    }
+    of_them = [row for row in rows if row["slice"] in unjudged]
+    assert {(row["level"], row["alert_above"]) for row in of_them if row["value"] is not None} == {("ok", None)}
+    assert max(row["value"] or 0 for row in of_them if row["metric"] == "feature_psi") > 0.2
+    assert min(row["warn_above"] for row in rows if row["slice"] not in unjudged and row["value"] is not None) > 0.1
+    nulls = table(spark, shop, "monitor_metrics").where("metric = 'feature_null_share' and slice = 'tenure_days'")
+    assert {row["alert_above"] for row in nulls.collect()} == {0.2}
+
+
 def test_the_dashboard_asks_for_nothing_that_a_run_does_not_write(shop: Path):
     text = (shop / "monitoring" / "metrics.prom").read_text(encoding="utf-8")
     found = {family.name: family.samples for family in text_string_to_metric_families(text)}

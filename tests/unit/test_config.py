@@ -198,6 +198,9 @@ def test_thresholds_are_overridden_one_by_one_and_change_no_model():
     )
     assert config.monitoring.thresholds["feature_psi"].warn == 0.1
     assert config.monitoring.thresholds["feature_psi"].alert == 0.5
+    judging = load_config(JOURNEY, ["monitoring.judge_calendar=true"])
+    assert (judging.monitoring.judge_calendar, config.monitoring.judge_calendar) == (True, False)
+    assert config_fingerprint(judging) == config_fingerprint(config)
     assert config_fingerprint(config) == config_fingerprint(load_config(JOURNEY))
     assert "secret" not in masked_yaml(config) and "webhook_url: '**********'" in masked_yaml(config)
 

@@ -1,4 +1,5 @@
-"""Distances between histograms, held against scipy on the rows they stand for; shares; warnings and alerts."""
+"""Distances between histograms, held against scipy on the rows they stand for, and what chance makes of them; shares;
+warnings and alerts."""
 
 import math
 from datetime import date
@@ -17,7 +18,9 @@ from memberlevel_spark.evaluation.score_profile import SCORE_NUMBERS, SCORE_PROF
 from memberlevel_spark.examples.profile import EDGES, NUM_BINS, PROFILE, Numbers, Profile
 from memberlevel_spark.monitoring.drift import (
     CENTRES,
+    DISTANCES,
     GROUP_EDGES,
+    by_chance,
     distances,
     grouped_psi,
     jensen_shannon,
@@ -88,6 +91,76 @@ def test_a_distance_is_named_by_its_kind_and_undefined_where_there_are_no_rows()
     assert {each.subject for each in told} == {"spend"} and told[1].value == 0.5
     for pair in ((profile([5, 5]), profile([0])), (profile([0]), profile([5, 5]))):
         assert [each.value for each in distances("score", *pair, DAY)] == [None] * 4
+
+
+def test_what_chance_makes_is_as_the_textbooks_have_it():
+    # 80 and 20 rows in two groups: a spread of 1/80 + 1/20, and the 99 % point of one degree of freedom is 6.635.
+    known = {"psi": 6.635 * 0.0625, "ks": 1.628 * 0.25, "wasserstein": 2.576 * 0.25}
+    known["js"] = math.sqrt(6.635 * 0.0625 / 8 / math.log(2))
+    two_groups = [0] * NUM_BINS
+    two_groups[0], two_groups[-1] = 40, 40
+    assert by_chance(two_groups, [rows // 4 for rows in two_groups]) == pytest.approx(known, rel=1e-3)
+    # Eight groups with rows have seven degrees of freedom, one has one.
+    assert by_chance([10] * NUM_BINS, [1] * NUM_BINS)["psi"] == pytest.approx(18.475 * (1 / 320 + 1 / 32), rel=1e-3)
+    assert by_chance([10, *[0] * 31], [10, *[0] * 31])["psi"] == pytest.approx(6.635 * 0.2, rel=1e-3)
+
+
+def drawn(rng: np.random.Generator, kind: str, num_rows: int) -> np.ndarray:
+    """Standardised numbers: continuous, of few whole values, mostly the same one, of two values."""
+    if kind == "normal":
+        return rng.normal(size=num_rows)
+    if kind == "counts":
+        return (np.log1p(rng.poisson(1.5, num_rows)) - 0.77) / 0.53
+    if kind == "zeros":
+        return (np.where(rng.random(num_rows) < 0.7, 0, np.log1p(rng.poisson(3, num_rows))) - 0.39) / 0.63
+    return ((rng.random(num_rows) < 0.4) - 0.4) / 0.49
+
+
+@pytest.mark.parametrize("kind", ["normal", "counts", "zeros", "two values"])
+@pytest.mark.parametrize("num_trained", [150, 3000])
+def test_of_150_members_without_drift_few_are_warned_of_and_a_shift_is_still_found(kind: str, num_trained: int):
+    rng, numbers, num_draws = np.random.default_rng(7), Numbers({"spend": "standard"}), 400
+    limits = {"psi": 0.1, "ks": 0.2, "js": 0.2, "wasserstein": 0.3}
+    thresholds = {f"feature_{name}": Threshold(warn=warn, alert=None) for name, warn in limits.items()}
+
+    def levels(shift: float) -> dict[str, float]:
+        """Share of the draws that are warned of, and that pass what is allowed to chance, by distance."""
+        found = dict.fromkeys([*DISTANCES, *(f"chance {name}" for name in DISTANCES)], 0.0)
+        for _ in range(num_draws):
+            rows = [
+                profile(numbers.bins_of(values_N[:, None])[0].tolist())
+                for values_N in (drawn(rng, kind, num_trained), drawn(rng, kind, 150) + shift)
+            ]
+            for each in judged(distances("feature", *rows, DAY), thresholds):
+                name = each.watched.metric.removeprefix("feature_")
+                found[name] += (each.level == "warn") / num_draws
+                found[f"chance {name}"] += (each.watched.value > each.watched.usual) / num_draws
+        return found
+
+    still = levels(0.0)
+    assert max(still[name] for name in DISTANCES) <= 0.03 and still["ks"] + still["js"] + still["wasserstein"] == 0
+    # One in a hundred, somewhat more often where groups have few rows.
+    assert max(still[f"chance {name}"] for name in DISTANCES) <= 0.08
+    moved = levels(1.0)
+    assert min(moved[name] for name in ("psi", "wasserstein")) > 0.95
+
+
+def test_thresholds_of_distances_come_on_top_of_chance_and_what_is_not_judged_has_none():
+    trained, scored = profile([500, 500]), profile([0, 100])
+    limits = {"feature_ks": EQUAL, "feature_null_share": EQUAL}
+    told = [each for each in distances("feature", trained, scored, DAY) if each.metric == "feature_ks"]
+    (found,) = judged(told, limits)
+    by_luck = 1.628 * math.sqrt(1 / 1000 + 1 / 100)
+    assert [found.warn_above, found.alert_above] == pytest.approx([0.1 + by_luck, 0.2 + by_luck], rel=1e-3)
+    assert found.level == "alert" and found.threshold == found.alert_above
+    told = list(distances("feature", trained, scored, DAY, not_judged={"spend"}))
+    assert [(each.level, each.warn_above, each.alert_above) for each in judged(told, {"feature_ks": EQUAL})] == [
+        ("ok", None, None)
+    ] * len(DISTANCES)
+    assert told[1].value == 0.5
+    # Without rows nothing is known, and nothing is allowed to chance.
+    (empty,) = judged(list(distances("feature", trained, profile([0]), DAY))[1:2], limits)
+    assert (empty.level, empty.warn_above) == ("unknown", 0.1)
 
 
 def test_shares_are_of_the_members_and_thresholds_come_on_top_of_the_training_rows():
