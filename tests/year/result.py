@@ -30,7 +30,7 @@ def verdict(spark: SparkSession, disturbed: YearShop, undisturbed: YearShop) -> 
         "",
         f"{_word(equal)}  every table equals that of the undisturbed year, but for what is declared",
         f"{_word(models[0] == models[1])}  the same {len(models[0][0])} models, the same champion: {models[0][1]}",
-        f"{_word(right)}  the first alarm of features or scores is raised in the week of the planted drift",
+        f"{_word(right)}  the first warning of features or scores is raised in the week of the planted drift",
     ]
     return "\n".join(lines), equal and right and models[0] == models[1]
 
@@ -60,9 +60,9 @@ def _outcome_table(spark: SparkSession, shop: YearShop) -> list[str]:
 
 
 def _alarms(spark: SparkSession, shop: YearShop) -> dict[int, set[str]]:
-    """Of each week with an alarm of features or scores, what it is about."""
+    """Of each week with a warning or an alert of features or scores, what it is about."""
     rows = spark.read.format("delta").load(str(shop.folder / "tables" / "alerts"))
-    drift = rows.where((F.col("level") == "alert") & F.col("metric").rlike("^(feature|score)_"))
+    drift = rows.where(F.col("metric").rlike("^(feature|score)_"))
     found: dict[int, set[str]] = {}
     for row in drift.select("as_of_date", "subject").distinct().collect():
         found.setdefault(shop.year.week_of(row["as_of_date"]), set()).add(row["subject"])
@@ -70,7 +70,9 @@ def _alarms(spark: SparkSession, shop: YearShop) -> dict[int, set[str]]:
 
 
 def _alarm_table(year: Year, alarms: dict[int, set[str]]) -> list[str]:
-    lines = [f"alarms of features and scores; the purchases fall from week {year.week_of(year.drifts_from)} on"]
+    lines = [
+        f"warnings and alerts of features and scores; the purchases fall from week {year.week_of(year.drifts_from)} on"
+    ]
     for week in range(1, year.num_weeks + 1):
         subjects = sorted(alarms.get(week, ()))
         more = f" and {len(subjects) - 5} more" if len(subjects) > 5 else ""
