@@ -26,6 +26,8 @@ WIDTH_IN = 5.0
 # matplotlib knows no `currentColor`: everything painted in this stand-in is renamed afterwards.
 INK = "#0b0c0d"
 BLUE, ORANGE, GREEN = "#3a87c8", "#d9822b", "#2a9d76"  # apart in hue and lightness for all common colour blindness
+# The lightest level vanishes on a light page and the darkest on a dark one: a thin line of ink around them does not.
+OUTLINE = 0.5
 LONGEST_NAME = 14
 
 STYLE = {

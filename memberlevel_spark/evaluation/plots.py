@@ -24,6 +24,7 @@ from memberlevel_spark.evaluation.plot_style import (
     GREEN,
     INK,
     ORANGE,
+    OUTLINE,
     compact,
     legend_below,
     legend_columns,
@@ -113,7 +114,7 @@ def _paint_distribution(
     colours, largest = level_colours(len(names)), max(max(map(float, series)) for series in counts)
     for series, offset, opacity in zip(counts, (0.2, -0.2), (0.4, 1.0), strict=True):
         heights = [level + offset for level in range(len(names))]
-        axes.barh(heights, series, height=0.36, color=colours, alpha=opacity)
+        axes.barh(heights, series, height=0.36, color=colours, alpha=opacity, edgecolor=INK, linewidth=OUTLINE)
         for height, value in zip(heights, series, strict=True):
             axes.text(value + largest * 0.015, height, f"{value:,.0f}", va="center", fontsize=10)
     axes.set_yticks(range(len(names)), [short(name) for name in names])
@@ -204,7 +205,9 @@ def _paint_levels(history: Sequence[tuple[dt.date, Sequence[float]]], names: Seq
     counts_KT = [[float(counts_K[level]) for _, counts_K in history] for level in range(len(names))]
     if len(days) == 1:  # an area needs two dates to have a width
         days, counts_KT = [days[0] - 0.5, days[0] + 0.5], [counts * 2 for counts in counts_KT]
-    axes.stackplot(days, *counts_KT, colors=level_colours(len(names)), labels=[short(name) for name in names])
+    labels = [short(name) for name in names]
+    colours = level_colours(len(names))
+    axes.stackplot(days, *counts_KT, colors=colours, labels=labels, edgecolor=INK, linewidth=OUTLINE)
     axes.set_ylabel("members")
     axes.set_ylim(bottom=0)
     _date_axis(axes, days)

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from functools import partial
 
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from memberlevel_spark.evaluation.plot_style import (
+    INK,
+    OUTLINE,
     legend_below,
     legend_columns,
     level_colours,
@@ -31,10 +34,11 @@ def level_survival(curves: Sequence[Curve | None], level_names: Sequence[str]) -
 
 
 def _paint(curves: Sequence[Curve | None], names: Sequence[str], figure: Figure) -> None:
-    axes = figure.subplots()
+    axes, width = figure.subplots(), 1.8
+    outline = [withStroke(linewidth=width + 2 * OUTLINE, foreground=INK)]
     for curve, name, colour in zip(curves, names, level_colours(len(names)), strict=True):
         if curve:
-            axes.step(*curve, where="post", color=colour, linewidth=1.8, label=short(name))
+            axes.step(*curve, where="post", color=colour, linewidth=width, label=short(name), path_effects=outline)
     axes.set(ylim=(0, 1.02), xlabel="days on the level", ylabel="still on it")
     axes.set_xlim(left=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

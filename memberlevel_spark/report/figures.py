@@ -61,7 +61,10 @@ def _confusion(data: ReportData) -> ReportFigure:
 
 def _calibration(data: ReportData) -> ReportFigure:
     points = level_points(data)
-    caption = "Levels: predicted probability against what happened on the test date. On the dashed line both agree."
+    caption = (
+        "Levels: predicted probability against what happened on the test date. On the dashed line both agree; the"
+        " larger a dot, the more members it stands for."
+    )
     return described(plots.calibration_curve(points), f"Calibration curve: {told_points(points)}.", caption)
 
 

@@ -55,6 +55,13 @@ def money(minor_units: float | None, currency: str) -> str:
     return f"{minor_units / 10**digits:,.{digits}f}{NO_BREAK}{currency}"
 
 
+def whole_money(minor_units: float | None, currency: str) -> str:
+    """Write a sum over many members without decimals, which no forecast is good for: 350,111 USD."""
+    if minor_units is None or math.isnan(minor_units):
+        return NOT_AVAILABLE
+    return f"{round(minor_units / 10 ** minor_digits(currency)):,}{NO_BREAK}{currency}"
+
+
 def day(date: dt.date) -> str:
     """Write a date so that nobody mistakes day and month: 3 Dec 2017."""
     return f"{date.day}{NO_BREAK}{MONTHS[date.month - 1]}{NO_BREAK}{date.year}"

@@ -3,9 +3,10 @@
 In: ReportData. Out: sentences and tiles.
 """
 
+import datetime as dt
 from dataclasses import dataclass
 
-from memberlevel_spark.report.formats import count, day, is_missing, percent
+from memberlevel_spark.report.formats import count, day, is_missing, percent, whole_money
 from memberlevel_spark.report.model import ReportData
 
 
@@ -18,8 +19,8 @@ class Tile:
 
 
 def headline(data: ReportData) -> list[str]:
-    """Say in three sentences what a marketing manager needs: the top level, the movers, the forecast's record."""
-    return [_top_level_sentence(data), _movers_sentence(data), _record_sentence(data)]
+    """Say in a few sentences what a manager needs: the top level, the movers, the money, the forecast's record."""
+    return [_top_level_sentence(data), _movers_sentence(data), *_spend_sentences(data), _record_sentence(data)]
 
 
 def tiles(data: ReportData) -> list[Tile]:
@@ -51,6 +52,26 @@ def _top_level_sentence(data: ReportData) -> str:
 def _movers_sentence(data: ReportData) -> str:
     up, down = expected_moves(data)
     return f"About {count(up)} will move up and {count(down)} down; the others keep their level."
+
+
+def _spend_sentences(data: ReportData) -> list[str]:
+    """What is expected to be spent beside what was spent in as many days before; none where nothing is expected."""
+    expected = [row["total"] for row in data.expected if row["quantity"] == "spend_cents"]
+    if not expected or is_missing(expected[0]):
+        return []
+    said = f"Together they are expected to spend {whole_money(expected[0], data.currency)}"
+    before = _spent_before(data)
+    if before is None:
+        return [f"{said}."]
+    return [f"{said}; in the {data.horizon_days} days before it was {whole_money(before, data.currency)}."]
+
+
+def _spent_before(data: ReportData) -> int | None:
+    """Spend of the horizon's length up to the as-of date; None unless whole weeks of the history add up to it."""
+    num_weeks, rest = divmod(data.horizon_days, 7)
+    weeks = [data.as_of_date - dt.timedelta(days=7 * back) for back in range(num_weeks)]
+    spent = dict(data.spend_history)
+    return None if rest or any(week not in spent for week in weeks) else sum(spent[week] for week in weeks)
 
 
 def _record_sentence(data: ReportData) -> str:

@@ -62,7 +62,10 @@ def told_points(points: Sequence[Row]) -> str:
 
 def _churn_calibration(data: ReportData) -> ReportFigure:
     points = churn_points(data)
-    caption = "Chance of no order against the share that placed none. On the dashed line both agree."
+    caption = (
+        "Chance of no order against the share that placed none. On the dashed line both agree; the larger a dot, the"
+        " more members it stands for."
+    )
     svg = plots.calibration_curve(points, name="churn-calibration")
     return described(svg, f"Calibration curve of no order: {told_points(points)}.", caption)
 

@@ -6,9 +6,11 @@ A new section is one template in ``templates/`` and one line in ``SECTIONS``. Na
 levels) are escaped by Jinja; the page carries no script and forbids the browser every request.
 """
 
+import re
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from memberlevel_spark.report import formats
 from memberlevel_spark.report.figures import report_figures
@@ -33,6 +35,7 @@ class Section:
 SECTIONS = (
     Section("forecast", "How good is the forecast?", "forecast.html"),
     Section("changes", "What changed since the last run", "changes.html"),
+    Section("history", "How we got here", "history.html"),
     Section("levels", "Levels and moves ahead", "levels.html"),
     Section("expected", "What members are expected to do", "expected.html"),
     Section("movers", "Who is likely to move", "movers.html"),
@@ -40,13 +43,12 @@ SECTIONS = (
     Section("trust", "Can the probabilities be trusted?", "trust.html"),
     Section("came-true", "Did it come true?", "came_true.html"),
     Section("fairness", "Is it as good for every group?", "fairness.html"),
-    Section("history", "How we got here", "history.html"),
     Section("training", "How the model learnt", "training.html"),
     Section("quality", "Data quality", "quality.html"),
     Section("monitoring", "Alerts and health", "monitoring.html"),
     Section("drift", "Drift", "drift.html"),
-    Section("versions", "Versions", "versions.html"),
     Section("caveats", "Caveats", "caveats.html"),
+    Section("versions", "Versions", "versions.html"),
 )
 
 
@@ -83,6 +85,8 @@ def _environment(data: ReportData) -> Environment:
         "forecaster": forecaster_label,
         "level": lambda level: formats.level_name(level, data.level_names),
         "money": lambda minor_units: formats.money(minor_units, data.currency),
+        "whole_money": lambda minor_units: formats.whole_money(minor_units, data.currency),
+        "breakable": _breakable,
         "spoken": spoken,
         "amount": lambda value, metric: _amount(value, metric, data),
         "metric_words": in_words,
@@ -96,13 +100,18 @@ def _or_not_available(value: object) -> object:
     return formats.NOT_AVAILABLE if value is None else value
 
 
+def _breakable(name: str | None) -> Markup:
+    """Let a long name break after its underscores and slashes; everything in it is escaped."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_/])", formats.NOT_AVAILABLE if name is None else name))
+
+
 def _change(row: Row, data: ReportData) -> str:
     """Write the difference of a headline number, with its sign."""
     if formats.is_missing(row["before"]) or formats.is_missing(row["now"]):
         return formats.NOT_AVAILABLE
     difference = row["now"] - row["before"]
     if row["number"] == "spend_cents":
-        return f"{'+' if difference > 0 else ''}{formats.money(difference, data.currency)}"
+        return f"{'+' if difference > 0 else ''}{formats.whole_money(difference, data.currency)}"
     # Rounded first: what is shown as no difference has no sign.
     return f"{round(difference):+,}" if round(difference) else "0"
 

@@ -28,7 +28,7 @@ class MetricWords:
     """How one metric is called, explained and read.
 
     ``better`` is "higher" or "lower", "" where neither is; ``aim`` is the value it ought to have, where there is one.
-    A metric ``in_depth`` says more of what another one says already: it is folded away.
+    A metric ``in_depth`` says more of what another one says already: the terminal leaves it out.
     """
 
     label: str
@@ -43,6 +43,12 @@ class MetricWords:
         """How its values are read: "higher is better", "aim 80 %", or nothing."""
         return f"{self.better} is better" if self.better else f"aim {self.aim}" if self.aim else ""
 
+
+# What a reader wants first; the page folds away the others.
+FIRST = (
+    *("accuracy", "log_loss", "ece", "upgrade_auc", "upgrade_lift_10", "downgrade_auc", "downgrade_lift_10"),
+    *("churn_auc", "churn_lift_10", "orders_mae", "spend_mae", "spend_top_10", "spend_coverage_80", "category_hit_1"),
+)
 
 # Of the cuts at which lists are judged, the one in the first table.
 MAIN_PERCENTAGE = 10
@@ -135,6 +141,11 @@ class ScoreRow:
     name: str
     words: MetricWords
     cells: tuple[Cell, ...]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the metric stands in the first table."""
+        return self.name in FIRST
 
 
 def score_rows(metrics: Metrics) -> list[ScoreRow]:

@@ -28,7 +28,7 @@ from memberlevel_spark.report.terminal import accounting_table, reach_table, res
 from tests.unit.report_sample import many_levels, sample_report
 
 SCRIPT = "<script>alert('x')</script>"
-VOID = {"meta", "link", "br", "path", "use", "rect"}
+VOID = {"meta", "link", "br", "path", "use", "rect", "wbr"}
 
 
 class Page(HTMLParser):
@@ -102,7 +102,8 @@ def test_every_figure_says_in_words_what_it_shows(page: Page) -> None:
     drawings = page.all("svg")
     assert len(drawings) == 18 == len(page.text("figcaption"))
     assert all(found["role"] == "img" and len(found["aria-label"]) > 20 for found in drawings)
-    assert drawings[0]["aria-label"].startswith("Bar chart of members per level: bronze 600 now and")
+    labels = [found["aria-label"] for found in drawings]
+    assert any(label.startswith("Bar chart of members per level: bronze 600 now and") for label in labels)
 
 
 def test_every_table_has_a_caption_and_every_heading_cell_a_scope(page: Page) -> None:
@@ -283,7 +284,7 @@ def test_expected_and_realised_moves_stand_side_by_side_with_the_money_of_those_
     }
     page = Page(render_report(sample_report(**two, moves=moves, movers_up=[], movers_down=[], nearest=[])))
     assert any(
-        "1 member fell to a lower level; in the 28 days before that date they had spent 123.45 USD." in text
+        "1 member fell to a lower level; in the 28 days before that date they had spent 123 USD." in text
         for text in (text.replace(formats.NO_BREAK, " ") for text in page.text("p"))
     )
     labels = [found["aria-label"] for found in page.all("svg") if "moves:" in found["aria-label"]]
@@ -358,18 +359,19 @@ def test_what_is_expected_is_told_in_the_unit_of_each_quantity() -> None:
     assert told[start : start + 3] == [
         "No order members; the chance of each 512 1.0 % 12.5 % 90.0 %",
         "Orders 12,346 0.2 3.1 11.0",
-        "Spend 1,234,567.89 USD 0.00 USD 65.43 USD 310.00 USD",
+        "Spend 1,234,568 USD 0.00 USD 65.43 USD 310.00 USD",
     ]
 
 
-def test_a_metric_with_an_aim_says_it_and_lists_of_other_lengths_are_folded_away() -> None:
-    metrics = {"model": {"spend_coverage_80": 0.7967, "churn_lift_1": 4.5, "churn_lift_10": None}}
+def test_a_metric_with_an_aim_says_it_and_what_few_ask_for_is_folded_away() -> None:
+    metrics = {"model": {"spend_coverage_80": 0.7967, "churn_lift_1": 4.5, "churn_lift_10": None, "qwk": 0.9}}
     page = Page(render_report(sample_report(metrics=metrics)))
     told = [text.replace(formats.NO_BREAK, " ") for text in page.text("tr")]
     meaning = "share of members whose spend lay between the 10 % and the 90 % forecast"
     assert f"Spend within bounds aim 80 %: {meaning} 79.7 %" in told
     assert any(text.startswith("Churn lift, top 10 %") and text.endswith("n/a") for text in told)
-    (folded,) = [text for text in page.text("details") if "Lists of other lengths" in text]
+    (folded,) = [text for text in page.text("details") if "2 more metrics" in text]
+    assert "Quadratic kappa" in folded and "Spend within bounds" not in folded
     assert "Churn lift, top 1" in folded and "Churn lift, top 10" not in folded.replace(formats.NO_BREAK, " ")
     assert "churn_lift_1 " not in result_table(metrics) and "churn_lift_10" in result_table(metrics)
 
@@ -411,10 +413,13 @@ def test_the_headline_compares_with_staying_as_is() -> None:
         level_counts_expected=[603.2, 930.9, 622.6, 312.3],
         migration=[[590, 10, 0, 0], [13, 900, 19, 0], [0, 20, 590, 12], [0, 0, 15, 300]],
         metrics={"model": {"accuracy": 0.8604}, "persistence": {"accuracy": 0.826}},
+        expected=[{"quantity": "spend_cents", "total": 123_456.0, "low": 0.0, "median": 0.0, "high": 0.0}],
+        spend_history=[(dt.date(2017, 12, 31) - dt.timedelta(7 * week), 25_000) for week in range(5, -1, -1)],
     )
     assert [sentence.replace(formats.NO_BREAK, " ") for sentence in headline(data)] == [
         "In 28 days we expect 312 of 2,469 members to hold platinum (now 315).",
         "About 41 will move up and 48 down; the others keep their level.",
+        "Together they are expected to spend 1,235 USD; in the 28 days before it was 1,000 USD.",
         "Tested on 2,469 members, the model is right for 86.0 % of them; "
         "assuming that everyone stays as they are, for 82.6 %.",
     ]
@@ -432,7 +437,16 @@ def test_the_headline_compares_with_staying_as_is() -> None:
     ],
 )
 def test_the_headline_is_honest_about_a_weak_or_unmeasured_model(metrics: Any, ending: str) -> None:
-    assert ending in headline(sample_report(metrics=metrics))[2].replace(formats.NO_BREAK, " ")
+    assert ending in headline(sample_report(metrics=metrics))[-1].replace(formats.NO_BREAK, " ")
+
+
+def test_the_headline_compares_spend_only_with_whole_weeks_that_are_all_known() -> None:
+    weeks = [(dt.date(2017, 12, 31) - dt.timedelta(7 * back), 25_000) for back in range(4)]
+    for changes in ({"horizon_days": 30}, {"spend_history": weeks[1:]}, {"spend_history": [weeks[0], *weeks[2:]]}):
+        said = headline(sample_report(**{"spend_history": weeks, **changes}))[2]
+        assert said.startswith("Together they are expected to spend") and "before" not in said
+    assert "before it was 1,000" in headline(sample_report(spend_history=weeks))[2]
+    assert len(headline(sample_report(expected=[]))) == 3
 
 
 def test_lists_that_do_not_match_the_level_names_are_refused() -> None:
@@ -546,7 +560,23 @@ def test_a_long_list_of_watched_values_and_features_that_moved_less_are_folded_a
     rows = [{"metric": "stale_days", "slice": f"table {n:02d}", "value": n, "level": "ok"} for n in range(13)]
     page = Page(render_report(sample_report(monitor=rows)))
     assert [text for text in page.text("td") if text.startswith("table ")] == [f"table {n:02d}" for n in range(13)]
-    assert "3 more watched values" in page.text("summary") and "2 features that moved less" in page.text("summary")
+    assert "2 features that moved less" in page.text("summary")
+    (folded,) = [text for text in page.text("details") if "All 13 watched values" in text]
+    assert "table 00" in folded and "table 12" in folded
+
+
+def test_of_many_alerts_the_first_ten_are_shown_and_the_others_folded_away() -> None:
+    alerts = [{**sample_report().alerts[0], "subject": f"number_{place:02d}"} for place in range(13)]
+    page = Page(render_report(sample_report(alerts=alerts)))
+    assert [text for text in page.text("th") if text.startswith("number_")] == [row["subject"] for row in alerts]
+    (folded,) = [text for text in page.text("details") if "3 more alerts and warnings" in text]
+    assert "number_09" not in folded and "number_10" in folded and "number_12" in folded
+    assert "more alerts" not in " ".join(Page(render_report(sample_report())).text("summary"))
+
+
+def test_long_names_break_after_underscores_and_slashes_only() -> None:
+    html = render_report(sample_report(alerts=[{**sample_report().alerts[0], "subject": "events/a_b<wbr>c"}]))
+    assert '<th scope="row">events/<wbr>a_<wbr>b&lt;wbr&gt;c</th>' in html
 
 
 def test_drift_is_a_row_per_number_with_every_distance_and_what_is_undefined_is_not_available() -> None:
@@ -561,7 +591,7 @@ def test_headline_numbers_stand_beside_those_of_the_last_scored_date() -> None:
         {"number": "members", "before": 2400.0, "now": 2469.0},
         {"number": "up", "before": 41.4, "now": 41.2},
         {"number": "down", "before": 50.0, "now": 41.6},
-        {"number": "spend_cents", "before": 1000.0, "now": 950.0},
+        {"number": "spend_cents", "before": 100_000.0, "now": 95_000.0},
         {"number": "alerts", "before": None, "now": 3},
     ]
     rows = told_rows(changes=changed)
@@ -570,7 +600,7 @@ def test_headline_numbers_stand_beside_those_of_the_last_scored_date() -> None:
         "Members 2,400 2,469 +69",
         "Expected to move up 41 41 0",
         "Expected to move down 50 42 -8",
-        "Expected spend 10.00 USD 9.50 USD -0.50 USD",
+        "Expected spend 1,000 USD 950 USD -50 USD",
         "Alerts of the monitoring n/a 3 n/a",
     ]
     told = " ".join(Page(render_report(sample_report())).text("p"))
