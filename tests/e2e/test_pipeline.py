@@ -173,7 +173,7 @@ def test_the_report_tells_what_is_expected_of_members(spark: SparkSession, shop:
     row = scores.agg(F.sum("p_churn"), F.sum("expected_orders"), F.sum("expected_spend_cents")).first()
     assert row is not None
     html = (shop / "report.html").read_text()
-    cells = [f"{row[0]:,.0f}", f"{row[1]:,.0f}", f"{row[2] / 100:,.2f}\u00a0EUR"]
+    cells = [f"{row[0]:,.0f}", f"{row[1]:,.0f}", f"{round(row[2] / 100):,}\u00a0EUR"]
     assert all(f'<td class="number">{cell}</td>' in html for cell in cells)
 
 
