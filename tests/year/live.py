@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from datetime import date, timedelta
 
+from memberlevel_spark.timeline import ONE_DAY, every
 from tests.year.calendar import WEEK, Year
 from tests.year.shop import DAILY_SOURCES, INGEST, YearShop, between
 
-ONE_DAY = timedelta(days=1)
 Tell = Callable[[str], None]
 
 
@@ -48,8 +48,7 @@ def live_undisturbed(shop: YearShop, tell: Tell) -> None:
 def history(year: Year) -> tuple[date, ...]:
     """The days before those that are lived."""
     assert year.config.world is not None
-    first = year.config.world.first_day
-    return tuple(first + number * ONE_DAY for number in range((year.opening - first).days + 1))
+    return every(year.config.world.first_day, year.opening, 1)
 
 
 def _open(shop: YearShop, days: tuple[date, ...], tell: Tell) -> None:
