@@ -265,9 +265,9 @@ class CompressionConfig(Model):
 
 
 class ScoringConfig(Model):
-    """Which Spark path applies the model; how many kept scores an incremental run computes anew; for which share of the
-    members reasons are kept, and the points of the integral that each takes; the chance from which a level counts as
-    likely in the advice."""
+    """Which Spark path applies the model; how many members are scored as in training too, and kept scores computed
+    anew; for which share of the members reasons are kept, and the points of the integral that each takes; the chance
+    from which a level counts as likely in the advice."""
 
     method: Literal["map_in_arrow", "pandas_udf"]
     proof_members: int = Field(ge=1, le=100_000)

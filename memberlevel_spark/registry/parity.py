@@ -1,29 +1,27 @@
-"""Parity: what is scored is what was trained, on a sample of the test date, in every run that registers a model.
+"""Parity at registration: what would be scored is what was trained, column by column, on a sample of the test date.
 
 In: the examples that the model was evaluated on, the present features, the run folder and the scoring path. Out: how
-far apart they are, or an error that names the columns.
+far apart they are, or an error that names the columns. What scoring itself compares in every run is in
+``scoring/parity.py``.
 
-Shape legend: N members of the sample, E encoded features, K levels.
+Shape legend: N members of the sample, E encoded features.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
-import numpy as np
 import pyarrow as pa
 from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import DataQualityError, first_five
 from memberlevel_spark.examples.encoder import Encoder
-from memberlevel_spark.models.calibrators import Calibrators
 from memberlevel_spark.run import Run
-from memberlevel_spark.scoring.apply import apply_model, feature_matrix
+from memberlevel_spark.scoring.apply import feature_matrix
 from memberlevel_spark.scoring.members import encode_members
+from memberlevel_spark.scoring.parity import prove_parity
 from memberlevel_spark.scoring.predictor import PackedModel
-from memberlevel_spark.training.artefacts import level_probabilities
-from memberlevel_spark.training.stage import kept_dir, trained_examples_version, trained_files
+from memberlevel_spark.training.stage import trained_examples_version, trained_files
 
 SAMPLE_MEMBERS = 256
-LARGEST_DIFFERENCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -51,25 +49,13 @@ def check_parity(run: Run) -> Parity:
     sample = examples.orderBy("row_key").limit(SAMPLE_MEMBERS).select("member_id", "level_now", "features")
     trained = sample.orderBy("member_id").toArrow()
     only = run.tables.spark.createDataFrame(trained.select(["member_id"]))
-    scored = encode_members(run, encoder, [test_date], kept=("level_now",), only=only).rows.cache()
-    try:
-        features_NE = _same_features(encoder, trained, scored.orderBy("member_id").toArrow())
-        # Calibrators come after the network, and training does not have them.
-        plain = replace(PackedModel.of(files), calibrators_json=Calibrators().to_json())
-        applied = apply_model(scored, plain, method=run.config.scoring.method).orderBy("member_id").toPandas()
-    finally:
-        scored.unpersist()
-    difference_NK = np.abs(np.stack(applied["p_level"].to_list()) - level_probabilities(kept_dir(run), features_NE))
-    if not difference_NK.max() <= LARGEST_DIFFERENCE:
-        raise DataQualityError(
-            f"scoring and training say different things of the same members: probabilities differ by up to"
-            f" {difference_NK.max():.3g}. Score with the library versions it was trained with, or train it again."
-        )
-    return Parity(len(trained), encoder.num_features, float(difference_NK.max()))
+    scored = encode_members(run, encoder, [test_date], kept=("level_now",), only=only).rows
+    _check_features(encoder, trained, scored.orderBy("member_id").toArrow())
+    largest = prove_parity(scored, PackedModel.of(files), method=run.config.scoring.method)
+    return Parity(len(trained), encoder.num_features, largest)
 
 
-def _same_features(encoder: Encoder, trained: pa.Table, scored: pa.Table) -> np.ndarray:
-    """The features [N, E] of both."""
+def _check_features(encoder: Encoder, trained: pa.Table, scored: pa.Table) -> None:
     there = set(trained.column("member_id").to_pylist())
     missing = there - set(scored.column("member_id").to_pylist())
     if missing:
@@ -89,4 +75,3 @@ def _same_features(encoder: Encoder, trained: pa.Table, scored: pa.Table) -> np.
             f"scoring would read other features than training did, on the same date: {wrong}. Run the stage examples"
             " again, then train."
         )
-    return ours_NE

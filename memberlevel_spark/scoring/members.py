@@ -1,7 +1,6 @@
 """The members of some as-of dates as a model reads them: encoded by the model's own encoder.
 
-In: features and sequences. Out: one row per member and as-of date with ``features`` (array<float>) and
-``features_hash`` (bigint), which is equal for equal arrays.
+In: features and sequences. Out: one row per member and as-of date with ``features`` (array<float>).
 """
 
 from collections.abc import Sequence
@@ -51,5 +50,4 @@ def encode_members(
     encoder.require_columns(inputs)
     encoder.require_meaning(published_meaning(run))
     encoded = inputs.select(*KEY, *kept, encoder.encode().alias("features"))
-    hashed = encoded.withColumn("features_hash", F.xxhash64("features"))
-    return EncodedMembers(hashed, sum(found.values()), read)
+    return EncodedMembers(encoded, sum(found.values()), read)

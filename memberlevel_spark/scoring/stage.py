@@ -18,6 +18,7 @@ from memberlevel_spark.scoring.apply import apply_model
 from memberlevel_spark.scoring.incremental import Scored, incremental_scores
 from memberlevel_spark.scoring.ledger import build_scores
 from memberlevel_spark.scoring.members import encode_members
+from memberlevel_spark.scoring.parity import prove_parity, sample_of
 from memberlevel_spark.scoring.predictor import PackedModel
 
 
@@ -31,9 +32,11 @@ def run_score(run: Run) -> StageResult:
     dates = run.as_of_dates or run.config.timeline.score
     encoder = Encoder.from_json(bundle.text("encoder.json"))
     encoded = encode_members(run, encoder, dates, kept=("level_now",))
+    sample = sample_of(encoded.rows, run.config.scoring.proof_members)
+    parity = prove_parity(sample, PackedModel.of(bundle.files), method=run.config.scoring.method)
     slices = {"as_of_date": dates, "model_version": [bundle.version]}
     with _scored(run, bundle, encoder, encoded.rows, dates) as scored:
-        ledger = run.tables.with_stamp(inputs=encoded.read, kept=scored.num_kept)
+        ledger = run.tables.with_stamp(inputs=encoded.read, kept=scored.num_kept, parity=parity)
         commit = ledger.replace_slice(MEMBER_SCORES, scored.rows, slices)
     own = run.tables.read(MEMBER_SCORES.name, commit.version).where(F.col("model_version") == bundle.version)
     latest = own.agg(F.max("as_of_date")).collect()[0][0]
@@ -51,16 +54,17 @@ def _scored(run: Run, bundle: Bundle, encoder: Encoder, encoded: DataFrame, date
     """The rows of ``member_scores`` of encoded members, all of them computed, or only those who have changed."""
     model = PackedModel.of(bundle.files)
     told = named(encoder.next_categories) if model.spec.next_categories else ()
+    hashed = encoded.withColumn("features_hash", F.xxhash64("features"))  # equal for equal arrays
 
     def score(members: DataFrame) -> DataFrame:
         predicted = apply_model(members, model, method=run.config.scoring.method, extra=("features_hash",))
         return build_scores(predicted, bundle.version, told)
 
     if run.incremental:
-        with incremental_scores(run, encoded, score, bundle.version, dates) as scored:
+        with incremental_scores(run, hashed, score, bundle.version, dates) as scored:
             yield scored
     else:
-        yield Scored(score(encoded), 0)
+        yield Scored(score(hashed), 0)
 
 
 def _told(num_kept: int, num_rows: int) -> str:

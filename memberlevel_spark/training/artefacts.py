@@ -100,13 +100,10 @@ def load_network(run_dir: Path) -> nn.Module:
     return network.eval()
 
 
-def level_probabilities(run_dir: Path, features_NF: NDArray[np.float32]) -> NDArray[np.float64]:
-    """P(level = k) [N, K] of a run's network as its evaluation computes them: all rows at once, nothing calibrated.
-
-    Errors: those of ``load_network``.
-    """
+def level_probabilities(network: nn.Module, features_NF: NDArray[np.float32]) -> NDArray[np.float64]:
+    """P(level = k) [N, K] of a network as its training judges them: all rows at once, nothing calibrated."""
     with torch.inference_mode():
-        log_p_NK: torch.Tensor = load_network(run_dir)(torch.from_numpy(features_NF)).log_p_level_BK
+        log_p_NK: torch.Tensor = network(torch.from_numpy(features_NF)).log_p_level_BK
     return log_p_NK.double().exp().numpy()
 
 

@@ -158,15 +158,25 @@ def test_features_that_are_others_now_or_members_that_are_gone_stop_the_registra
         features.restoreToVersion(good)
 
 
-def test_a_scoring_path_that_says_something_else_stops_the_registration(
-    spark: SparkSession, job: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_scoring_path_that_says_something_else_stops_registration_and_scoring(
+    spark: SparkSession,
+    own_shop: Path,
+    job: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from memberlevel_spark.registry import parity
+    assert job("score") == 0
+    ledger = DeltaTable.forPath(spark, str(own_shop / "tables" / "member_scores"))
+    written = ledger.history(1).collect()[0]
+    assert 0 <= json.loads(written["userMetadata"])["parity"] <= 1e-6
+    from memberlevel_spark.scoring import parity
 
     honest = parity.level_probabilities
     monkeypatch.setattr(parity, "level_probabilities", lambda *given: honest(*given) * (1 + 1e-5))
-    assert job("register") == 3
-    assert "scoring and training say different things of the same members" in capsys.readouterr().err
+    for name in ("register", "score"):
+        assert job(name) == 3
+        assert "scoring and training say different things of the same members" in capsys.readouterr().err
+    assert ledger.history(1).collect()[0]["version"] == written["version"]
 
 
 def test_scores_are_not_made_by_a_model_that_answers_otherwise_here(

@@ -27,13 +27,16 @@ def test_rows_are_counted_as_often_as_they_are_there_and_their_file_does_not_mat
     assert compare(spark, one, other) == [Difference("events", 1, 2, 1)]
 
 
-@pytest.mark.parametrize(("table", "allowed"), [("quarantine", True), ("member_scores", False)])
-def test_more_rows_are_allowed_only_where_a_fault_is_declared_to_matter(
-    spark: SparkSession, tmp_path: Path, table: str, allowed: bool
+@pytest.mark.parametrize(
+    ("table", "num_more", "allowed"),
+    [("quarantine", 60, True), ("quarantine", 59, False), ("quarantine", 0, False), ("member_scores", 60, False)],
+)
+def test_a_row_for_each_broken_line_is_there_where_that_is_declared_and_no_other(
+    spark: SparkSession, tmp_path: Path, table: str, num_more: int, allowed: bool
 ):
-    one = shop(spark, tmp_path, "one", {table: [("a", 1, "x"), ("b", 2, "x")]})
+    one = shop(spark, tmp_path, "one", {table: [("a", 1, "x"), *[("b", 2, "x")] * num_more]})
     other = shop(spark, tmp_path, "other", {table: [("a", 1, "x")]})
     (found,) = compare(spark, one, other)
-    assert (found.only_disturbed, found.only_undisturbed, found.allowed) == (1, 0, allowed)
+    assert (found.only_disturbed, found.only_undisturbed, found.allowed) == (num_more, 0, allowed)
     (swapped,) = compare(spark, other, one)
     assert not swapped.allowed

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 from memberlevel_spark.timeline import ONE_DAY, every
 from tests.year.calendar import WEEK, Year
-from tests.year.shop import DAILY_SOURCES, INGEST, YearShop, between
+from tests.year.shop import INGEST, SOURCES, YearShop, between
 
 Tell = Callable[[str], None]
 
@@ -54,7 +54,8 @@ def history(year: Year) -> tuple[date, ...]:
 def _open(shop: YearShop, days: tuple[date, ...], tell: Tell) -> None:
     """The history arrives, the first model is trained."""
     started, year = time.monotonic(), shop.year
-    shop.deliver_history(days)
+    for source in SOURCES:
+        shop.deliver(source, days, "history")
     for name in INGEST:
         shop.job(name, days[-1])
     first = year.config.timeline.train.first
@@ -68,17 +69,18 @@ def _late_arrives(year: Year) -> date:
 
 
 def _arrive(shop: YearShop, day: date) -> list[str]:
-    """The day's files, and a word on what is wrong with them."""
+    """The day's orders and refunds, on Sundays the week's profiles, and a word on what is wrong with them."""
     faults = shop.year.faults
+    shop.deliver("refunds", [day], str(day))
+    if day in shop.year.trainings:
+        shop.deliver("profiles", every(day - WEEK + ONE_DAY, day, 1), str(day))
     if day == faults.late:
-        shop.deliver(day, only=[source for source in DAILY_SOURCES if source != "orders"])
         return ["the orders of the day are missing"]
+    shop.deliver("orders", [day], str(day), broken=faults.num_broken if day == faults.bad else 0)
     if day == faults.bad:
-        shop.deliver(day, broken=faults.num_broken)
         return [f"{faults.num_broken} broken lines of orders: silver stops, is told to go on without them"]
-    shop.deliver(day)
     if day == _late_arrives(shop.year):
-        shop.deliver(faults.late, only=["orders"])
+        shop.deliver("orders", [faults.late], str(faults.late))
         return [f"the orders of {faults.late} arrive: features and scores since then are made again"]
     if day == faults.crashed_silver:
         return ["silver is killed after its second write, and run again"]

@@ -12,7 +12,7 @@ from tests.year.calendar import CONFIG, Year
 
 INGEST = ("bronze", "silver", "member_days", "levels")
 RETRAIN = ("examples", "train", "evaluate", "register")
-DAILY_SOURCES = {"orders": ".csv", "refunds": ".csv", "profiles": ".jsonl"}
+SOURCES = {"orders": ".csv", "refunds": ".csv", "profiles": ".jsonl"}
 
 
 @dataclass(frozen=True)
@@ -29,32 +29,22 @@ class YearShop:
         """Where the shop's files, tables and models are."""
         return self.out / self.name
 
-    def deliver(self, day: date, *, only: Sequence[str] = tuple(DAILY_SOURCES), broken: int = 0) -> None:
-        """The files of a day arrive; the orders with so many broken lines behind the good ones."""
-        for source in only:
-            name = f"{day}{DAILY_SOURCES[source]}"
-            given, wanted = self.world / source / name, self.folder / "raw" / source / name
-            wanted.parent.mkdir(parents=True, exist_ok=True)
-            if not given.is_file():
-                continue
-            lines = [f"broken {day} {number},,nobody,yesterday,,,,,\n" for number in range(broken)]
-            content = given.read_bytes() + ("".join(lines).encode() if source == "orders" else b"")
-            # Complete under its name from the first moment on: a stream may be looking.
-            arriving = wanted.with_name(f".{name}")
-            arriving.write_bytes(content)
-            arriving.rename(wanted)
-
-    def deliver_history(self, days: Sequence[date]) -> None:
-        """The files of many days arrive as one of each source."""
-        for source, suffix in DAILY_SOURCES.items():
-            files = [self.world / source / f"{day}{suffix}" for day in days]
-            texts = [file.read_text(encoding="utf-8").splitlines(keepends=True) for file in files if file.is_file()]
-            # Each file has its own header, the one has one.
-            header = texts[0][:1] if suffix == ".csv" else []
-            lines = [line for text in texts for line in text[len(header) :]]
-            wanted = self.folder / "raw" / source / f"history{suffix}"
-            wanted.parent.mkdir(parents=True)
-            wanted.write_text("".join([*header, *lines]), encoding="utf-8")
+    def deliver(self, source: str, days: Sequence[date], name: str, *, broken: int = 0) -> None:
+        """The lines of one source on some days arrive as one file, with so many broken lines behind the good ones."""
+        files = [self.world / source / f"{day}{SOURCES[source]}" for day in days]
+        texts = [file.read_text(encoding="utf-8").splitlines(keepends=True) for file in files if file.is_file()]
+        if not texts:
+            return
+        # Each file of a day has its own header, the one that arrives has one.
+        header = texts[0][:1] if SOURCES[source] == ".csv" else []
+        lines = [line for text in texts for line in text[len(header) :]]
+        lines += [f"broken {name} {number},,nobody,yesterday,,,,,\n" for number in range(broken)]
+        arrived = self.folder / "raw" / source / f"{name}{SOURCES[source]}"
+        arrived.parent.mkdir(parents=True, exist_ok=True)
+        # Complete under its name from the first moment on: a stream may be looking.
+        arriving = arrived.with_name(f".{arrived.name}")
+        arriving.write_text("".join([*header, *lines]), encoding="utf-8")
+        arriving.rename(arrived)
 
     def job(self, name: str, day: date, *more: str, expect: int = 0) -> None:
         """Run one job at the end of a day; RuntimeError when it does not end as expected."""
