@@ -23,6 +23,7 @@ from pyspark.sql import types as T
 from memberlevel_spark.errors import ArtefactError, first_five
 from memberlevel_spark.examples.event_inputs import EventInputs
 from memberlevel_spark.examples.quantiles import Knots, fit_knots, normal_scores, of_normal_scores
+from memberlevel_spark.examples.signed_log import signed_exp, signed_log
 from memberlevel_spark.models.spec import Components
 from memberlevel_spark.schemas import MEMBER_EVENT_SEQUENCES
 
@@ -104,7 +105,7 @@ class Encoder:
     """Fitted encoder: ``means`` and ``deviations`` are of the signed log1p of each input over the training rows.
 
     ``next_categories`` are not read: they are what a model tells apart of the first order to come, most frequent first.
-    With ``knots``, the training rows' quantiles of each input, there are neither means nor deviations. ``components``
+    With ``quantiles``, the training rows' of each input, there are neither means nor deviations. ``components``
     are for networks that read them instead of the elements before the needs; the array is the same.
     """
 
@@ -115,7 +116,7 @@ class Encoder:
     needs: tuple[Need, ...] = ()
     events: EventInputs | None = None
     next_categories: tuple[str, ...] = ()
-    knots: tuple[Knots, ...] = ()
+    quantiles: tuple[Knots, ...] = ()
     components: Components = ()
 
     @property
@@ -173,13 +174,13 @@ class Encoder:
         """
         raw = training_rows.select(_raw(inputs).alias("raw"))
         moments = _moments(raw) if numbers == "standard" else []
-        knots = fit_knots(raw, len(inputs)) if numbers == "quantile" else ()
-        if not (moments or knots):
+        quantiles = fit_knots(raw, len(inputs)) if numbers == "quantile" else ()
+        if not (moments or quantiles):
             raise ArtefactError(
                 "there are no training rows to fit the encoder on. Check timeline.train and the labels."
             )
         means, deviations = zip(*moments, strict=True) if moments else ((), ())
-        return cls(tuple(inputs), num_levels, means, deviations, tuple(needs), events, knots=knots)
+        return cls(tuple(inputs), num_levels, means, deviations, tuple(needs), events, quantiles=quantiles)
 
     def encode(self) -> Column:
         """The encoded features as array<float> without nulls, for rows that have the input columns and level_now."""
@@ -231,27 +232,26 @@ class Encoder:
 
     def scaled(self, place: int, raw_N: NDArray[np.float64]) -> NDArray[np.float64]:
         """What raw values of the input at a place become, between -CLIP and CLIP."""
-        if self.knots:
-            return normal_scores(raw_N, self.knots[place], bound=CLIP)
-        return np.clip((_signed_log(raw_N) - self.means[place]) / self.deviations[place], -CLIP, CLIP)
+        if self.quantiles:
+            return normal_scores(raw_N, self.quantiles[place])
+        return np.clip((signed_log(raw_N) - self.means[place]) / self.deviations[place], -CLIP, CLIP)
 
     def unscaled(self, place: int, encoded_N: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The raw values of the input at a place; what was clipped lies on its bound, ties of a quantile together."""
+        """The raw values of the input at a place; what was clipped lies on its bound."""
         encoded = encoded_N.astype(np.float64)
-        if self.knots:
-            return of_normal_scores(encoded, self.knots[place], bound=CLIP)
-        logs_N = encoded * self.deviations[place] + self.means[place]
-        return np.sign(logs_N) * np.expm1(np.abs(logs_N))
+        if self.quantiles:
+            return of_normal_scores(encoded, self.quantiles[place])
+        return signed_exp(encoded * self.deviations[place] + self.means[place])
 
     def _all_scaled(self, raw_NF: NDArray[np.float64]) -> NDArray[np.float64]:
         """The same as ``scaled`` of each input, at once where that is faster."""
-        if self.knots:
+        if self.quantiles:
             return np.stack([self.scaled(place, raw_N) for place, raw_N in enumerate(raw_NF.T)], axis=1)
-        return np.clip((_signed_log(raw_NF) - np.array(self.means)) / np.array(self.deviations), -CLIP, CLIP)
+        return np.clip((signed_log(raw_NF) - np.array(self.means)) / np.array(self.deviations), -CLIP, CLIP)
 
     def to_json(self) -> str:
         """The encoder as JSON; equal encoders give equal text. What came later is in it only where there is any."""
-        later = ("next_categories", "knots", "components")
+        later = ("next_categories", "quantiles", "components")
         return json.dumps(
             {name: kept for name, kept in asdict(self).items() if kept or name not in later}, sort_keys=True
         )
@@ -267,9 +267,11 @@ class Encoder:
             events = EventInputs(read["num_events"], tuple(read["sizes"]), read["meaning"]) if read else None
             moments = tuple(values["means"]), tuple(values["deviations"])
             told = tuple(values.get("next_categories", ()))
-            knots = tuple(tuple(of_input) for of_input in values.get("knots", ()))
+            quantiles = tuple(tuple(of_input) for of_input in values.get("quantiles", ()))
             components = tuple(tuple(of_array) for of_array in values.get("components", ()))
-            return cls(inputs, values["num_levels"], *moments, needs, events, told, knots, components)
+            if {len(quantiles or means) for means in moments} != {len(inputs)}:
+                raise ValueError(f"{len(inputs)} inputs, and not as many scales")
+            return cls(inputs, values["num_levels"], *moments, needs, events, told, quantiles, components)
         except (ValueError, KeyError, TypeError) as problem:
             raise ArtefactError(f"an encoder cannot be read: {problem!r}. Run the stage examples again.") from None
 
@@ -312,10 +314,6 @@ def _raw(inputs: Sequence[Input]) -> Column:
     return F.array(*[item.value for item in inputs])
 
 
-def _signed_log(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.sign(x) * np.log1p(np.abs(x))
-
-
 def _matrix(rows: pa.Array) -> NDArray[np.float64]:
     """Rows of an array column as [N, F]; there are some, and none of their elements is null."""
     return np.asarray(rows.flatten().to_numpy(zero_copy_only=False)).reshape(len(rows), -1)
@@ -331,7 +329,7 @@ def _partial_sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
             continue
         raw_NF = _matrix(batch.column("raw"))
         for start in range(0, batch.num_rows, ROWS_PER_SUM):
-            rows = np.rint(_signed_log(raw_NF[start : start + ROWS_PER_SUM]) * FIXED_POINT).astype(np.int64)
+            rows = np.rint(signed_log(raw_NF[start : start + ROWS_PER_SUM]) * FIXED_POINT).astype(np.int64)
             totals = totals + rows.sum(axis=0).astype(object)
             squares = squares + np.square(rows).sum(axis=0).astype(object)
         num_rows += batch.num_rows

@@ -1,21 +1,26 @@
 """Numbers by their rank: a normal score instead of a standardised logarithm.
 
-In: raw values. Out: Φ⁻¹ of the share of training rows that lies below, with half of those that are equal. The share is
-linear between knots, the quantiles of the training rows; a value that several knots share lies half-way between them.
-Beyond the knots is the bound. An input that never varied says nothing and is 0.
+In: raw values. Out: at a knot, a quantile of the training rows, Φ⁻¹ of the share of these rows that lies below, with
+half of those that are equal: where several knots are one value, their middle. Between two knots the score is linear in
+the signed logarithm, beyond the outermost it stays as there: amounts may be a thousand times the last knot but one, and
+as time passes some numbers leave what training knew. An input that never varied says nothing and is 0.
 
-Shape legend: N values, Q knots.
+Shape legend: N values, U different knots of an input.
 """
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
+
+from memberlevel_spark.examples.signed_log import signed_exp, signed_log
 
 SHARES = np.linspace(0, 1, 33)
+# Of the training rows beyond the outermost knots: Φ⁻¹ is ±3.7 there.
+SMALLEST_SHARE = 1e-4
 
 Knots = tuple[float, ...]
 
@@ -34,20 +39,25 @@ def fit_knots(raw: DataFrame, num_inputs: int) -> tuple[Knots, ...]:
     return tuple(tuple(knots) for knots in row)
 
 
-def normal_scores(raw_N: NDArray[np.float64], knots: Sequence[float], *, bound: float) -> NDArray[np.float64]:
-    """The scores of raw values, between -bound and bound; they never fall where values rise."""
-    knots_Q = np.asarray(knots)
-    if knots_Q[0] == knots_Q[-1]:
-        return np.zeros(len(raw_N))
-    # A value that is several knots is the last of them when it is looked for from below, the first from above.
-    last_N = np.interp(raw_N, knots_Q, SHARES)
-    first_N = np.interp(-raw_N, -knots_Q[::-1], SHARES[::-1])
-    scores_N: NDArray[np.float64] = np.clip(ndtri((first_N + last_N) / 2), -bound, bound)
-    return scores_N
+def normal_scores(raw_N: NDArray[np.float64], knots: Knots) -> NDArray[np.float64]:
+    """The scores of raw values; they never fall where values rise."""
+    logs_U, scores_U = _scale(knots)
+    return np.interp(signed_log(raw_N), logs_U, scores_U)
 
 
-def of_normal_scores(scores_N: NDArray[np.float64], knots: Sequence[float], *, bound: float) -> NDArray[np.float64]:
-    """The raw values that have these scores; of all that lie on or beyond the bound the nearest, a knot."""
-    inside_N = np.where(scores_N > 0, 1.0, 0.0)
-    shares_N = np.where(np.abs(scores_N) < bound, ndtr(scores_N), inside_N)
-    return np.interp(shares_N, SHARES, np.asarray(knots))
+def of_normal_scores(scores_N: NDArray[np.float64], knots: Knots) -> NDArray[np.float64]:
+    """The raw values that have these scores; of all that lie beyond a knot at the end that knot."""
+    logs_U, scores_U = _scale(knots)
+    return signed_exp(np.interp(scores_N, scores_U, logs_U))
+
+
+@lru_cache(maxsize=4096)
+def _scale(knots: Knots) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each different knot its signed logarithm and its score, both ascending [U].
+
+    Scores are single precision, as encoded features are: a knot is then read back as itself.
+    """
+    values_U, first_U, count_U = np.unique(knots, return_index=True, return_counts=True)
+    shares_U = (SHARES[first_U] + SHARES[first_U + count_U - 1]) / 2
+    scores_U = ndtri(np.clip(shares_U, SMALLEST_SHARE, 1 - SMALLEST_SHARE))
+    return signed_log(values_U), scores_U.astype(np.float32).astype(np.float64)

@@ -75,31 +75,44 @@ class Amounts(NamedTuple):
 
         A quantile lies between those of the parts; halving comes near it, Newton's steps the rest of the way.
         """
-        left_Q = 1 - self.log_p_some_B.new_tensor(tuple(shares))
-        target_BQ = left_Q / self.log_p_some_B.exp().clamp(min=_SMALLEST_P)[:, None]
-        of_parts_BQM = self._at(torch.logit(target_BQ.clamp(_SMALLEST_P, 1 - _SMALLEST_P)))
-        low_BQ, high_BQ = of_parts_BQM.amin(dim=2), of_parts_BQM.amax(dim=2)
+        left_Q1 = 1 - self.log_p_some_B.new_tensor(tuple(shares))[:, None]
+        target_QB = left_Q1 / self.log_p_some_B.exp().clamp(min=_SMALLEST_P)
+        parts = _Parts.of(self)
+        of_parts_MQB = parts.at(torch.logit(target_QB.clamp(_SMALLEST_P, 1 - _SMALLEST_P)))
+        low_QB, high_QB = of_parts_MQB.amin(dim=0), of_parts_MQB.amax(dim=0)
         for _ in range(_HALVINGS):
-            middle_BQ = (low_BQ + high_BQ) / 2
-            is_above_BQ = self._above(middle_BQ)[0] > target_BQ
-            low_BQ, high_BQ = torch.where(is_above_BQ, middle_BQ, low_BQ), torch.where(is_above_BQ, high_BQ, middle_BQ)
-        found_BQ = (low_BQ + high_BQ) / 2
+            middle_QB = (low_QB + high_QB) / 2
+            is_above_QB = parts.above(middle_QB)[0] > target_QB
+            low_QB, high_QB = torch.where(is_above_QB, middle_QB, low_QB), torch.where(is_above_QB, high_QB, middle_QB)
+        found_QB = (low_QB + high_QB) / 2
         for _ in range(_NEWTON_STEPS):
-            above_BQ, density_BQ = self._above(found_BQ)
-            step_BQ = (above_BQ - target_BQ) / density_BQ.clamp(min=_SMALLEST_P)
-            found_BQ = (found_BQ + step_BQ).clamp(low_BQ, high_BQ)
-        return torch.where(target_BQ < 1, torch.expm1(found_BQ).clamp(min=0), torch.zeros_like(found_BQ))
+            above_QB, density_QB = parts.above(found_QB)
+            step_QB = (above_QB - target_QB) / density_QB.clamp(min=_SMALLEST_P)
+            found_QB = (found_QB + step_QB).clamp(low_QB, high_QB)
+        return torch.where(target_QB < 1, torch.expm1(found_QB).clamp(min=0), torch.zeros_like(found_QB)).T
 
-    def _at(self, logit_BQ: Tensor) -> Tensor:
-        """Where each part has a probability above it, given as its logit, [B, Q, M]."""
-        return self.location_BM[:, None] - self.scale_BM[:, None] * logit_BQ[:, :, None]
 
-    def _above(self, log_amount_BQ: Tensor) -> tuple[Tensor, Tensor]:
-        """P(Y above) and the density there, given an order, [B, Q]."""
-        weight_B1M, scale_B1M = self.log_weight_BM.exp()[:, None], self.scale_BM[:, None]
-        above_BQM = torch.sigmoid((self.location_BM[:, None] - log_amount_BQ[:, :, None]) / scale_B1M)
-        density_BQM = above_BQM * (1 - above_BQM) / scale_B1M
-        return (above_BQM * weight_B1M).sum(dim=2), (density_BQM * weight_B1M).sum(dim=2)
+class _Parts(NamedTuple):
+    """The parts with rows last: along rows a processor computes several times faster than along three parts."""
+
+    location_M1B: Tensor
+    scale_M1B: Tensor
+    weight_M1B: Tensor
+
+    @classmethod
+    def of(cls, amounts: Amounts) -> "_Parts":
+        kept = (amounts.location_BM, amounts.scale_BM, amounts.log_weight_BM.exp())
+        return cls(*(part_BM.T.contiguous()[:, None] for part_BM in kept))
+
+    def at(self, logit_QB: Tensor) -> Tensor:
+        """Where each part has a probability above it, given as its logit, [M, Q, B]."""
+        return self.location_M1B - self.scale_M1B * logit_QB
+
+    def above(self, log_amount_QB: Tensor) -> tuple[Tensor, Tensor]:
+        """P(Y above) and the density there, given an order, [Q, B]."""
+        above_MQB = torch.sigmoid((self.location_M1B - log_amount_QB) / self.scale_M1B)
+        density_MQB = above_MQB * (1 - above_MQB) / self.scale_M1B
+        return (above_MQB * self.weight_M1B).sum(dim=0), (density_MQB * self.weight_M1B).sum(dim=0)
 
 
 class AmountsHead(nn.Module):

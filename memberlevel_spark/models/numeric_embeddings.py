@@ -30,7 +30,9 @@ class PeriodicEmbeddings(nn.Module):
 
     def forward(self, features_BP: Tensor) -> Tensor:
         """Return the units."""
-        angle_BPC = 2 * math.pi * features_BP[:, :, None] * self.frequency_PC
-        waves_BPC = torch.cat([angle_BPC.sin(), angle_BPC.cos()], dim=2)
-        units_BPD = torch.einsum("bpc,pcd->bpd", waves_BPC, self.weight_PCD) + self.bias_PD
-        return torch.relu(units_BPD).flatten(1)
+        # Rows last: along them a processor computes several times faster than along a few frequencies.
+        features_P1B = features_BP.T.contiguous()[:, None]
+        angle_PCB = 2 * math.pi * self.frequency_PC[:, :, None] * features_P1B
+        waves_PCB = torch.cat([angle_PCB.sin(), angle_PCB.cos()], dim=1)
+        units_PDB = torch.baddbmm(self.bias_PD[:, :, None], self.weight_PCD.transpose(1, 2), waves_PCB)
+        return torch.relu(units_PDB).flatten(0, 1).T

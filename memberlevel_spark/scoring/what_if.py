@@ -61,7 +61,7 @@ class Lever:
         change: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     ) -> NDArray[np.float32]:
         raw_N = self.encoder.unscaled(place, encoded_N)
-        if self.encoder.knots:
+        if self.encoder.quantiles:
             # Metrics are whole numbers. A digit that float32 lost would put a member beside those it is equal to, whose
             # score may be far away.
             raw_N = np.rint(raw_N)

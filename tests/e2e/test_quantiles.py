@@ -42,7 +42,7 @@ def table(spark: SparkSession, shop: Path, name: str) -> DataFrame:
 def knots_of(shop: Path) -> tuple[float, ...]:
     record = json.loads((shop / "runs" / "examples" / "encoder.json").read_text())
     encoder = Encoder.from_json(record["encoder"])
-    return encoder.knots[encoder.names.index(COLUMN)]
+    return encoder.quantiles[encoder.names.index(COLUMN)]
 
 
 def test_a_model_of_quantiles_is_trained_judged_scores_and_advises(
