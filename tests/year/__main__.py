@@ -3,9 +3,10 @@
 import argparse
 import logging
 import shutil
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from memberlevel_spark.cli import run_job
@@ -19,28 +20,24 @@ DISTURBED, UNDISTURBED = "disturbed", "undisturbed"
 
 
 def main() -> int:
-    """Both years side by side, each in a process and a Spark of its own."""
+    """Both years one after the other: the second finds the JVM warm."""
     parser = argparse.ArgumentParser(prog="python -m tests.year", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out") / "year", help="folder for both shops (out/year)")
     parser.add_argument("--weeks", type=int, default=6, help="weeks at the end of the year that are lived by day (6)")
-    parser.add_argument("--part", choices=(DISTURBED, UNDISTURBED), help=argparse.SUPPRESS)
     given = parser.parse_args()
     year, out = year_of(given.weeks), given.out
     shops = {name: YearShop(year, out / "world" / "raw", out, name) for name in (DISTURBED, UNDISTURBED)}
-    if given.part:
-        return _part(shops[given.part], given.part)
     started = time.monotonic()
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     _make_world(year, out)
-    other = _start(out, given.weeks)
     try:
-        code = _part(shops[DISTURBED], DISTURBED)
-        code = code or other.wait()
-    finally:
-        other.kill()
-    if code:
-        return code
+        for name, lived in ((DISTURBED, live), (UNDISTURBED, live_undisturbed)):
+            with _log_file(out / f"{name}.log"):
+                lived(shops[name], lambda line: print(line, flush=True))
+    except RuntimeError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
     page, good = verdict(get_session(year.config), shops[DISTURBED], shops[UNDISTURBED])
     print(f"{page}\n\n{(time.monotonic() - started) / 60:.1f} minutes; log in {out}/{DISTURBED}.log", flush=True)
     return 0 if good else 1
@@ -51,23 +48,17 @@ def _make_world(year: Year, out: Path) -> None:
         raise SystemExit("the world could not be made")
 
 
-def _start(out: Path, weeks: int) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "tests.year", "--out", str(out), "--weeks", str(weeks), "--part", UNDISTURBED]
-    with (out / f"{UNDISTURBED}.txt").open("wb") as told:
-        return subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT)
-
-
-def _part(shop: YearShop, name: str) -> int:
-    """One of the two years; what the jobs log goes to a file."""
-    logger = logging.getLogger("memberlevel_spark")
-    logger.addHandler(logging.FileHandler(shop.out / f"{name}.log"))
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """What the jobs log goes to a file instead of the terminal."""
+    logger, handler = logging.getLogger("memberlevel_spark"), logging.FileHandler(path)
+    logger.addHandler(handler)
     logger.propagate = False
     try:
-        (live if name == DISTURBED else live_undisturbed)(shop, lambda line: print(line, flush=True))
-    except RuntimeError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    return 0
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
 
 
 if __name__ == "__main__":
