@@ -269,7 +269,7 @@ class Encoder:
             told = tuple(values.get("next_categories", ()))
             quantiles = tuple(tuple(of_input) for of_input in values.get("quantiles", ()))
             components = tuple(tuple(of_array) for of_array in values.get("components", ()))
-            if {len(quantiles or means) for means in moments} != {len(inputs)}:
+            if any(len(scales) != len(inputs) for scales in ([quantiles] if quantiles else moments)):
                 raise ValueError(f"{len(inputs)} inputs, and not as many scales")
             return cls(inputs, values["num_levels"], *moments, needs, events, told, quantiles, components)
         except (ValueError, KeyError, TypeError) as problem:

@@ -22,8 +22,7 @@ from memberlevel_spark.errors import ArtefactError, first_five
 from memberlevel_spark.forecast_schemas import MEMBER_SCORES
 from memberlevel_spark.run import Run
 from memberlevel_spark.scoring.keeping import build_earlier, build_kept, build_matched
-
-LARGEST_DIFFERENCE = 1e-6
+from memberlevel_spark.scoring.parity import LARGEST_DIFFERENCE
 
 # Rows of ``member_scores`` of encoded members.
 Score = Callable[[DataFrame], DataFrame]

@@ -10,7 +10,6 @@ from pyspark.sql import functions as F
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.examples.next_category import named
 from memberlevel_spark.forecast_schemas import CURRENT_SCORES, MEMBER_SCORES
-from memberlevel_spark.registry.bundle import Bundle
 from memberlevel_spark.registry.canary import check_canaries
 from memberlevel_spark.registry.champion import load_champion
 from memberlevel_spark.run import RowCounts, Run, StageResult
@@ -32,10 +31,11 @@ def run_score(run: Run) -> StageResult:
     dates = run.as_of_dates or run.config.timeline.score
     encoder = Encoder.from_json(bundle.text("encoder.json"))
     encoded = encode_members(run, encoder, dates, kept=("level_now",))
+    model = PackedModel.of(bundle.files)
     sample = sample_of(encoded.rows, run.config.scoring.proof_members)
-    parity = prove_parity(sample, PackedModel.of(bundle.files), method=run.config.scoring.method)
+    parity = prove_parity(sample, model, method=run.config.scoring.method)
     slices = {"as_of_date": dates, "model_version": [bundle.version]}
-    with _scored(run, bundle, encoder, encoded.rows, dates) as scored:
+    with _scored(run, bundle.version, model, encoder, encoded.rows, dates) as scored:
         ledger = run.tables.with_stamp(inputs=encoded.read, kept=scored.num_kept, parity=parity)
         commit = ledger.replace_slice(MEMBER_SCORES, scored.rows, slices)
     own = run.tables.read(MEMBER_SCORES.name, commit.version).where(F.col("model_version") == bundle.version)
@@ -50,18 +50,19 @@ def run_score(run: Run) -> StageResult:
 
 
 @contextmanager
-def _scored(run: Run, bundle: Bundle, encoder: Encoder, encoded: DataFrame, dates: Sequence[date]) -> Iterator[Scored]:
+def _scored(
+    run: Run, model_version: str, model: PackedModel, encoder: Encoder, encoded: DataFrame, dates: Sequence[date]
+) -> Iterator[Scored]:
     """The rows of ``member_scores`` of encoded members, all of them computed, or only those who have changed."""
-    model = PackedModel.of(bundle.files)
     told = named(encoder.next_categories) if model.spec.next_categories else ()
     hashed = encoded.withColumn("features_hash", F.xxhash64("features"))  # equal for equal arrays
 
     def score(members: DataFrame) -> DataFrame:
         predicted = apply_model(members, model, method=run.config.scoring.method, extra=("features_hash",))
-        return build_scores(predicted, bundle.version, told)
+        return build_scores(predicted, model_version, told)
 
     if run.incremental:
-        with incremental_scores(run, hashed, score, bundle.version, dates) as scored:
+        with incremental_scores(run, hashed, score, model_version, dates) as scored:
             yield scored
     else:
         yield Scored(score(hashed), 0)
