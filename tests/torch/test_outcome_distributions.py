@@ -72,6 +72,14 @@ def test_a_quantile_has_its_share_of_the_probability_below_it(share: float) -> N
         assert above == pytest.approx(1 - share, abs=1e-6)
 
 
+def test_quantiles_of_several_rows_with_parts_of_unequal_weight_each_have_their_shares() -> None:
+    uneven = [amounts((0.9, 8.0, 0.3), (0.1, 10.0, 0.1)), amounts((0.2, 6.0, 0.05), (0.8, 9.0, 0.4)), LARGE]
+    rows = Amounts(*(torch.cat(parts) for parts in zip(*uneven, strict=True)))
+    quantiles_BQ = rows.quantiles((0.3, 0.5, 0.9))
+    above_BQ = rows.log_survival(quantiles_BQ + 0.5).exp()
+    torch.testing.assert_close(above_BQ, torch.tensor([[0.7, 0.5, 0.1]] * 3, dtype=torch.float64), atol=1e-6, rtol=0)
+
+
 def test_scales_stay_where_the_mean_is_finite_and_logarithms_stay_finite_in_float32() -> None:
     raw = torch.tensor([[0.0, 0.0, 0.0, -50.0, 8.0, 50.0, -100.0, 0.0, 100.0]], requires_grad=True)
     of = Amounts.of(torch.tensor([-0.1]), raw)
