@@ -49,17 +49,33 @@ def keyed(rows: DataFrame) -> DataFrame:
     return rows.withColumns({"event_key": event_key(F.col("event_id")), "order_key": order_key(F.col("order_id"))})
 
 
+def seen_otherwise(members: DataFrame, seen: DataFrame, since: date) -> DataFrame:
+    """Members whose row by events, the one without a profile, may have to come, move or go; one column ``member_id``.
+
+    In: as for ``changed_members``. Without new profiles nobody else's rows change, and on most days this is nobody.
+    """
+    declared, day = F.col("declared"), F.col("valid_from")
+    present = members.groupBy("member_id").agg(
+        F.min(F.when(~declared, day)).alias("present"), F.min(F.when(declared, F.col("known_from"))).alias("known")
+    )
+    both = present.join(seen.withColumnRenamed("valid_from", "seen"), "member_id", "full")
+    early = F.when(F.col("present") < F.lit(since), F.col("present"))
+    first = F.least(early, "seen")  # least leaves nulls out
+    needs_row = F.col("known").isNull() | (first < F.col("known"))
+    moved = ~first.eqNullSafe(F.col("present")) & (F.col("present").isNotNull() | needs_row)
+    return both.where(moved).select("member_id")
+
+
 def changed_members(members: DataFrame, declared: DataFrame, seen: DataFrame, since: date) -> DataFrame:
     """Rows to merge into ``members``, those that must go marked ``gone``.
 
     In: the table; new ``declared`` profiles; ``seen``: first day (``valid_from``) of each member among the events on or
     after ``since``, the first touched day.
     """
-    by_events, early = ~F.col("declared"), F.col("valid_from") < F.lit(since)
-    may_vanish = members.where(by_events & ~early)
-    touched = reduce(DataFrame.unionAll, [frame.select("member_id") for frame in (declared, seen, may_vanish)])
-    before = members.join(touched.distinct(), "member_id", "left_semi")
-    first_days = seen.unionByName(before.where(by_events & early).select("member_id", "valid_from"))
+    touched = declared.select("member_id").unionAll(seen_otherwise(members, seen, since)).distinct()
+    before, now_seen = (frame.join(touched, "member_id", "left_semi") for frame in (members, seen))
+    early = ~F.col("declared") & (F.col("valid_from") < F.lit(since))
+    first_days = now_seen.unionByName(before.where(early).select("member_id", "valid_from"))
     first_seen = first_days.groupBy("member_id").agg(F.min("valid_from").alias("valid_from"))
     profiles = before.where("declared").select(*declared.columns).unionByName(declared)
     after = build_members(profiles, first_seen)

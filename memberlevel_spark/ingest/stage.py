@@ -14,7 +14,7 @@ from memberlevel_spark.ingest.bronze import BronzeSource
 from memberlevel_spark.ingest.canonical import FILTERED, GOOD, LATE, QUARANTINED
 from memberlevel_spark.ingest.event_log import EventLog
 from memberlevel_spark.ingest.identifiers import Pseudonyms
-from memberlevel_spark.ingest.increment import GONE, changed_members
+from memberlevel_spark.ingest.increment import GONE, changed_members, seen_otherwise
 from memberlevel_spark.ingest.profiles import build_members, build_products, declared_profiles
 from memberlevel_spark.ingest.progress import Progress, last_progress, meaning_of
 from memberlevel_spark.ingest.quality import (
@@ -178,6 +178,8 @@ class _Silver:
 
     def _write_members(self, parts: list[Part], events: EventLog) -> None:
         tables, given = self.run.tables, [with_status(p.rows, GOOD) for p in self._of(parts, "members")]
+        if not self.whole and not given and self._all_are_known(events):
+            return
         columns = [frame.select("member_id", "valid_from", "attributes", "received_day") for frame in given]
         nobody = tables.spark.createDataFrame(
             [], "member_id string, valid_from date, attributes map<string,string>, received_day date"
@@ -188,6 +190,11 @@ class _Silver:
             return
         merged = changed_members(tables.read("members"), declared, events.first_seen(), events.first_day)
         self.written["members"] = tables.merge(MEMBERS, merged, gone=GONE)
+
+    def _all_are_known(self, events: EventLog) -> bool:
+        """Whether new events leave ``members`` as it is: a look costs much less than a merge of nothing."""
+        members = self.run.tables.read("members")
+        return seen_otherwise(members, events.first_seen(), events.first_day).isEmpty()
 
     def _write_products(self, parts: list[Part]) -> None:
         given = [with_status(part.rows, GOOD) for part in self._of(parts, "products")]

@@ -276,11 +276,13 @@ def test_the_order_in_which_days_arrive_does_not_matter_and_a_day_touches_only_i
     for name, order in {"in_order": [1, 2, 3, 4], "backfill": [4, 2, 1, 3]}.items():
         shop = open_shop(spark, tmp_path / name, CSV)
         for n, day in enumerate(order):
-            before = shop.files_by_day("events") if n else {}
+            before, versions = (shop.files_by_day("events"), shop.versions()) if n else ({}, {})
             shop.put("orders", f"{day}.csv", days[day])
             assert shop.job(*TO_DAYS) == 0
             after = shop.files_by_day("events")
             assert {d: files for d, files in after.items() if d in before} == before
+            seen_earlier = n == 0 or day < min(order[:n])
+            assert (shop.versions()["members"] != versions.get("members")) == seen_earlier
         tables[name] = {t: shop.counted(t, without=["batch", "file"]) for t in ("events", "members", "member_days")}
         versions = shop.versions()
         assert shop.job(*TO_DAYS) == 0

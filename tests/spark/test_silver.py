@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from memberlevel_spark.config.ingest import RuleConfig
 from memberlevel_spark.errors import ConfigError
 from memberlevel_spark.ingest.identity import links_by_device, with_linked_members
-from memberlevel_spark.ingest.increment import changed_members, keyed
+from memberlevel_spark.ingest.increment import changed_members, keyed, seen_otherwise
 from memberlevel_spark.ingest.profiles import build_members, build_products
 from memberlevel_spark.ingest.refunds import refunded_keys, with_net_cents
 from memberlevel_spark.ingest.repeats import count_repeats, repeated_keys
@@ -306,6 +306,28 @@ def test_members_merged_batch_by_batch_are_those_of_one_load(spark: SparkSession
         ("d", 4): (None, False, {}, False),
         ("e", 5): (None, False, {}, True),
     }
+
+
+def test_only_members_whose_row_by_events_may_change_are_made_anew(spark: SparkSession):
+    before = build_members(
+        profiles(spark, ("known", march(1), {}), ("late", march(1), {}, march(7)), ("told", march(2), {}, march(9))),
+        seen(spark, ("old", march(2)), ("new", march(5)), ("moved", march(5)), ("gone", march(5)), ("told", march(3))),
+    )
+    # Since the fourth. All of these are as before: a profile, an earlier day, the very same day.
+    as_before = [("known", march(4)), ("old", march(6)), ("new", march(5)), ("told", march(6))]
+    # A profile known on the seventh only, another day, nobody yet; and gone is seen no more.
+    later = [("late", march(6)), ("moved", march(6)), ("nobody", march(4))]
+    found = seen_otherwise(before, seen(spark, *as_before, *later), march(4))
+    assert sorted(row.member_id for row in found.collect()) == ["gone", "late", "moved", "nobody"]
+    changes = changed_members(before, profiles(spark), seen(spark, *as_before, *later), march(4)).collect()
+    assert sorted((row.member_id, row.valid_from.day, row.gone) for row in changes) == [
+        ("gone", 5, True),
+        ("late", 1, False),
+        ("late", 6, False),
+        ("moved", 5, True),
+        ("moved", 6, False),
+        ("nobody", 4, False),
+    ]
 
 
 def test_a_products_newest_entry_wins_and_the_largest_text_where_entries_are_of_one_day(spark: SparkSession):
