@@ -43,6 +43,12 @@ def get_session(config: Config) -> SparkSession:
     return session
 
 
+def has_local_files(session: SparkSession) -> bool:
+    """Whether a path without a scheme is a file of this machine; on a cluster it may be of a file system of its own."""
+    default = session.sparkContext._jsc.hadoopConfiguration().get("fs.defaultFS", "file:///")
+    return str(default).startswith("file:")
+
+
 def _databricks() -> bool:
     return "DATABRICKS_RUNTIME_VERSION" in os.environ
 

@@ -6,10 +6,12 @@ content again gives a new version with the same rows, never more rows.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -19,8 +21,10 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from memberlevel_spark.delta_log import latest_version
 from memberlevel_spark.errors import ArtefactError, first_five
 from memberlevel_spark.schemas import TableContract
+from memberlevel_spark.session import has_local_files
 
 USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 # Features of a Delta table that a reader of its plain Parquet files would get wrong.
@@ -37,10 +41,15 @@ Slice = Mapping[str, Sequence[object]]
 
 @dataclass(frozen=True)
 class Written:
-    """What a write left behind: the table's new version and the number of rows written."""
+    """What a write left behind: the table's new version; ``rows`` are counted when somebody asks, and only once."""
 
     version: int
-    rows: int
+    count: Callable[[], int]
+
+    @cached_property
+    def rows(self) -> int:
+        """Number of rows: those written, or those that a slice or a merged table now has."""
+        return self.count()
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,9 @@ class DeltaTables:
                 f"a table is missing: {name} ({self.path(name)}). Run the stage that makes it first;"
                 " `python -m jobs.pipeline --help` lists them."
             )
-        return int(self._last_commit(name)["version"])
+        # Many times a stage: Delta's history is a query each time, and a local log is a folder to look into.
+        listed = latest_version(Path(self.path(name))) if has_local_files(self.spark) else None
+        return int(self._last_commit(name)["version"]) if listed is None else listed
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
         """The rows of one version, the latest when none is given. Errors: ArtefactError for a version that is gone."""
@@ -155,9 +166,9 @@ class DeltaTables:
             )
         condition = _condition(slices)
         options = {"replaceWhere": condition} | ({"mergeSchema": "true"} if contract.later else {})
-        written = self._write(contract, frame, options)
+        self._save(contract, frame, options)
         # Delta's own count includes rows of other slices that shared a rewritten file.
-        return Written(written.version, self.read(contract.name, written.version).where(condition).count())
+        return self._counted(contract.name, condition)
 
     def append(self, contract: TableContract, frame: DataFrame, *, app_id: str, batch: int) -> Written:
         """Add one batch of a stream, new columns too; a batch that was added before adds nothing.
@@ -169,7 +180,7 @@ class DeltaTables:
         before = self.version(contract.name)
         options = {"txnAppId": app_id, "txnVersion": str(batch), "mergeSchema": "true"}
         written = self._write(contract, frame, options, mode="append")
-        return written if written.version > before else Written(before, 0)
+        return written if written.version > before else Written(before, lambda: 0)
 
     def merge(self, contract: TableContract, frame: DataFrame, *, gone: str) -> Written:
         """Update or add the rows of ``frame`` by the contract's key, and remove those whose column ``gone`` is true.
@@ -187,8 +198,7 @@ class DeltaTables:
         merged = merged.whenMatchedUpdate(changed, columns).whenNotMatchedInsert(f"NOT new.{gone}", columns)
         with self._stamped():
             merged.execute()
-        version = self.version(contract.name)
-        return Written(version, self.read(contract.name, version).count())
+        return self._counted(contract.name, "true")
 
     def commits(self, name: str, after: int = -1) -> list[Commit]:
         """The commits after a version that are still in the log, newest first; none when the table is missing."""
@@ -218,11 +228,21 @@ class DeltaTables:
     def _write(
         self, contract: TableContract, frame: DataFrame, options: Mapping[str, str], mode: str = "overwrite"
     ) -> Written:
+        self._save(contract, frame, options, mode)
+        commit = self._last_commit(contract.name)
+        rows = int(commit["operationMetrics"].get("numOutputRows", 0))
+        return Written(int(commit["version"]), lambda: rows)
+
+    def _save(
+        self, contract: TableContract, frame: DataFrame, options: Mapping[str, str], mode: str = "overwrite"
+    ) -> None:
         writer = frame.write.format("delta").mode(mode).options(**options)
         writer = writer.option("userMetadata", json.dumps(dict(self.stamp), sort_keys=True))
         writer.partitionBy(*contract.partition_by).save(self.path(contract.name))
-        commit = self._last_commit(contract.name)
-        return Written(int(commit["version"]), int(commit["operationMetrics"].get("numOutputRows", 0)))
+
+    def _counted(self, name: str, condition: str) -> Written:
+        version = self.version(name)
+        return Written(version, lambda: self.read(name, version).where(condition).count())
 
     @contextmanager
     def _stamped(self) -> Iterator[None]:

@@ -97,7 +97,7 @@ class EventLog:
         special = Special(self._repeated, None if changed is None else self._keys(refunded_keys(changed)))
         built = build_events(settled(rows, special), visits)
         if not self.days:
-            return Written(self.run.tables.version("events"), 0), rows
+            return Written(self.run.tables.version("events"), lambda: 0), rows
         num_before = before.count()
         commit = self._tables(self.days).replace_slice(EVENTS, built, {"day": self.days})
         self.added = commit.rows - num_before

@@ -16,13 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
+from memberlevel_spark.delta_log import LiveFile, Snapshot, latest_version, read_snapshot
 from memberlevel_spark.errors import ArtefactError
 from memberlevel_spark.features.breakdowns import declared_breakdowns
 from memberlevel_spark.features.point_in_time import configured_features, configured_measures
 from memberlevel_spark.levels.stage import level_rules
 from memberlevel_spark.run import Shop
 from memberlevel_spark.schemas import BREAKDOWN_MEASURES, MEMBER_LEVELS
-from memberlevel_spark.serving.delta_log import LiveFile, Snapshot, latest_version, read_snapshot
 from memberlevel_spark.serving.member_rows import READ, MemberRows
 
 SCORES = "member_scores"

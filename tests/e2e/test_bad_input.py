@@ -121,7 +121,7 @@ def test_silver_that_writes_fewer_rejected_rows_than_it_counted_stops(
 def test_features_and_sequences_that_differ_in_rows_stop(
     spark: SparkSession, shop: Path, small_shop: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    written = iter([Written(1, 10), Written(1, 10), Written(1, 9)])
+    written = iter([Written(1, lambda: 10), Written(1, lambda: 10), Written(1, lambda: 9)])
     monkeypatch.setattr(Run, "write_dates", lambda *_: next(written))
     with pytest.raises(DataQualityError, match="features and sequences differ in rows"):
         features_stage.run_features(run_of(spark, shop, small_shop))

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from memberlevel_spark.delta_log import read_snapshot
 from memberlevel_spark.examples.build import join_features, level_needs, model_inputs
 from memberlevel_spark.examples.encoder import Encoder
 from memberlevel_spark.features.breakdowns import declared_breakdowns
@@ -29,7 +30,6 @@ from memberlevel_spark.features.vocabulary import Vocabulary
 from memberlevel_spark.features.windows import compute_batch
 from memberlevel_spark.ingest.identifiers import Pseudonyms, normalised, pseudonym_of
 from memberlevel_spark.schemas import MEMBER_DAYS, TableContract
-from memberlevel_spark.serving.delta_log import read_snapshot
 from memberlevel_spark.serving.history import as_date, as_number, history_batch
 from memberlevel_spark.serving.member_rows import READ, MemberRows
 from memberlevel_spark.tables import DeltaTables

@@ -9,6 +9,7 @@ from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from memberlevel_spark.errors import ArtefactError
@@ -52,6 +53,41 @@ def test_a_slice_is_replaced_alone_and_twice_is_once(tables: DeltaTables):
         written = tables.replace_slice(CONTRACT, frame(tables, ("b", TUESDAY, 3)), {"as_of_date": [TUESDAY]})
         assert written.rows == 1
     assert content(tables) == [("a", MONDAY, 1), ("b", TUESDAY, 3)]
+
+
+def test_rows_that_are_counted_late_are_those_of_the_version_that_was_written(tables: DeltaTables):
+    monday = {"as_of_date": [MONDAY]}
+    first = tables.replace_slice(CONTRACT, frame(tables, ("a", MONDAY, 1), ("b", MONDAY, 2)), monday)
+    second = tables.replace_slice(CONTRACT, frame(tables, ("a", MONDAY, 1)), monday)
+    gone = frame(tables, ("a", MONDAY, 1)).withColumn("gone", F.lit(True))
+    third = tables.merge(CONTRACT, gone, gone="gone")
+    assert [written.rows for written in (third, second, first)] == [0, 1, 2]
+
+
+def test_the_latest_version_is_the_last_commits_whoever_made_it(tables: DeltaTables):
+    tables.replace(CONTRACT, frame(tables, ("a", MONDAY, 1)))
+    before = tables.version("things")
+    by_hand = frame(tables, ("b", MONDAY, 1)).write.format("delta").mode("append")
+    by_hand.save(tables.path("things"))
+    assert tables.version("things") == before + 1
+    last = DeltaTable.forPath(tables.spark, tables.path("things")).history(1).first()
+    assert last is not None and last["version"] == before + 1
+
+
+def test_where_paths_are_of_a_clusters_file_system_no_local_folder_is_looked_into(
+    tables: DeltaTables, monkeypatch: pytest.MonkeyPatch
+):
+    tables.replace(CONTRACT, frame(tables, ("a", MONDAY, 1)))
+    monkeypatch.setattr(DeltaTables, "exists", lambda *_: True)
+    monkeypatch.setattr(DeltaTables, "_last_commit", lambda *_: {"version": 99})
+    assert tables.version("things") < 99
+    settings = tables.spark.sparkContext._jsc.hadoopConfiguration()
+    own = settings.get("fs.defaultFS")
+    settings.set("fs.defaultFS", "hdfs://cluster:8020")
+    try:
+        assert tables.version("things") == 99
+    finally:
+        settings.set("fs.defaultFS", own)
 
 
 def test_a_slice_of_a_table_that_is_not_there_yet_makes_it(tables: DeltaTables):

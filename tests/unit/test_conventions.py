@@ -28,7 +28,8 @@ SPARK_FREE += (
     "models/calibrators.py",
     "training/calibration.py",
     "training/weights.py",
-    *(f"serving/{name}.py" for name in ("delta_log", "follow", "guard", "metrics")),
+    "delta_log.py",
+    *(f"serving/{name}.py" for name in ("follow", "guard", "metrics")),
 )
 TORCH_ROOMS = ("models/", "training/", "feed/", "scoring/predictor.py")
 SESSION_USERS = ("session.py", "training/launch.py", "training/entry.py")

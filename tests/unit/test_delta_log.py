@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from memberlevel_spark.delta_log import latest_version, read_snapshot
 from memberlevel_spark.errors import ArtefactError
-from memberlevel_spark.serving.delta_log import latest_version, read_snapshot
 
 PROTOCOL = {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}
 METADATA = {"metaData": {"configuration": {}, "partitionColumns": []}}

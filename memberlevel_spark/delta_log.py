@@ -1,4 +1,5 @@
-"""The live files of a Delta table, from its log and without Spark: for the few rows that one answer needs.
+"""The latest version of a Delta table and its live files, from its log and without Spark: for the few rows that one
+answer needs, and wherever asking Spark takes longer than looking.
 
 In: the folder of a table. Out: its latest version, and the Parquet files of that version with their partition values
 and their least and largest values, as far as the writer kept them.
