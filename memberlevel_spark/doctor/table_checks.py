@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from memberlevel_spark.doctor.delta_log import LOG, DeltaLog, read_log
+from memberlevel_spark.delta_log import LOG, DeltaLog, read_log
 from memberlevel_spark.doctor.finding import Finding, broken, guarded, ok, warning
 from memberlevel_spark.errors import first_five
 from memberlevel_spark.pipeline import STAGES
@@ -61,7 +61,7 @@ def _table_finding(path: Path, *, deep: bool) -> Finding:
     if not (path / LOG).is_dir():
         return warning(f"{name}: a folder without a Delta log", "Remove it, if nobody needs its files.")
     log = read_log(path)
-    told = f"{name}: version {log.version}, {len(log.files)} live file(s)"
+    told = f"{name}: version {log.version}, {len(log.added)} live file(s)"
     if unknown := log.features - KNOWN_FEATURES - {f"{known}-preview" for known in KNOWN_FEATURES}:
         return broken(
             f"{told}, feature(s) {first_five(unknown)} need a newer Delta", "Update Delta, or drop the feature."
@@ -83,7 +83,7 @@ def _made_again(path: Path) -> str:
 
 
 def _damaged_files(table: Path, log: DeltaLog, *, deep: bool) -> list[tuple[str, str]]:
-    judged = ((file, _damage(table / file, size, deep=deep)) for file, size in sorted(log.files.items()))
+    judged = ((file, _damage(table / file, int(add["size"]), deep=deep)) for file, add in sorted(log.added.items()))
     return [(file, reason) for file, reason in judged if reason]
 
 

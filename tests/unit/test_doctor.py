@@ -2,137 +2,26 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from memberlevel_spark import cli
 from memberlevel_spark.config import Config, load_config
+from memberlevel_spark.delta_log import LOG
 from memberlevel_spark.doctor import examine as examination
 from memberlevel_spark.doctor import machine
-from memberlevel_spark.doctor.delta_log import LOG, read_log
 from memberlevel_spark.doctor.finding import Finding, broken, guarded, ok, warning
 from memberlevel_spark.doctor.machine import machine_findings
 from memberlevel_spark.doctor.table_checks import stage_of, table_findings
-from memberlevel_spark.errors import ArtefactError
+from tests.written_log import added, commit
 
 JOURNEY = Path(__file__).parents[2] / "conf" / "complete_journey.yaml"
 SECRET = "a secret of more than 32 bytes, never told"
-PROTOCOL = {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}
-Action = Mapping[str, Any]
-
-
-def added(name: str, size: int = 1) -> Action:
-    return {"add": {"path": name, "size": size}}
-
-
-def removed(name: str) -> Action:
-    return {"remove": {"path": name}}
-
-
-def commit(table: Path, version: int, actions: Sequence[Action]) -> None:
-    (table / LOG).mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(action) for action in [{"commitInfo": {"operation": "WRITE"}}, *actions]]
-    (table / LOG / f"{version:020d}.json").write_text("\n".join(lines) + "\n")
-
-
-def checkpoint(table: Path, version: int, files: Mapping[str, int], parts: int = 1) -> None:
-    """A checkpoint as Delta writes one: a row per action, the other columns null."""
-    path = pa.struct([("path", pa.string())])
-    kinds = {"add": pa.struct([("path", pa.string()), ("size", pa.int64())]), "remove": path}
-    kinds["protocol"] = pa.struct([("minReaderVersion", pa.int32()), ("readerFeatures", pa.list_(pa.string()))])
-    rows: list[dict[str, Any]] = [{"protocol": {"minReaderVersion": 1, "readerFeatures": None}}]
-    rows += [{"add": {"path": name, "size": size}} for name, size in files.items()]
-    for part in range(parts):
-        own = pa.Table.from_pylist(rows[part::parts], schema=pa.schema(list(kinds.items())))
-        middle = f".{part + 1:010d}.{parts:010d}" if parts > 1 else ""
-        pq.write_table(own, table / LOG / f"{version:020d}.checkpoint{middle}.parquet")
-
-
-def with_log(table: Path) -> Path:
-    (table / LOG).mkdir()
-    return table
-
-
-def test_a_log_is_replayed_from_its_first_commit(tmp_path: Path):
-    commit(tmp_path, 0, [PROTOCOL, added("a", 5), added("month=2024-01-01%2000/b%25", 7)])
-    commit(tmp_path, 1, [removed("a"), added("c", 9)])
-    log = read_log(tmp_path)
-    assert (log.version, log.features) == (1, set())
-    assert log.files == {"month=2024-01-01 00/b%": 7, "c": 9}
-
-
-def test_commits_before_a_checkpoint_are_not_needed_and_those_after_it_are(tmp_path: Path):
-    checkpoint(with_log(tmp_path), 10, {"a": 1, "b": 2, "c": 3}, parts=3)
-    commit(tmp_path, 11, [removed("b")])
-    commit(tmp_path, 12, [added("d", 4)])
-    assert (read_log(tmp_path).version, read_log(tmp_path).files) == (12, {"a": 1, "c": 3, "d": 4})
-    (tmp_path / LOG / f"{11:020d}.json").unlink()
-    with pytest.raises(ArtefactError, match=r"has gaps in its log: version\(s\) 11 lack. Restore its _delta_log"):
-        read_log(tmp_path)
-
-
-def test_a_checkpoint_that_lacks_a_part_is_passed_over_and_a_damaged_one_is_named(tmp_path: Path):
-    commit(tmp_path, 0, [PROTOCOL, added("a")])
-    checkpoint(tmp_path, 0, {"a": 1}, parts=2)
-    part = tmp_path / LOG / f"{0:020d}.checkpoint.{2:010d}.{2:010d}.parquet"
-    content = part.read_bytes()
-    part.unlink()
-    assert read_log(tmp_path).files == {"a": 1}
-    part.write_bytes(content[:-9] + b"\0" * 9)
-    with pytest.raises(ArtefactError, match=r"a checkpoint cannot be read: .*checkpoint.0000000002"):
-        read_log(tmp_path)
-
-
-def test_a_log_without_its_first_commits_a_cut_commit_and_an_empty_log_are_named(tmp_path: Path):
-    with pytest.raises(ArtefactError, match=r"has no commit"):
-        read_log(with_log(tmp_path))
-    commit(tmp_path, 2, [added("a")])
-    with pytest.raises(ArtefactError, match=r"gaps in its log: version\(s\) 0, 1 lack"):
-        read_log(tmp_path)
-    for version in (0, 1):
-        commit(tmp_path, version, [PROTOCOL])
-    path = tmp_path / LOG / f"{2:020d}.json"
-    path.write_text(path.read_text()[:60])
-    with pytest.raises(ArtefactError, match=rf"a commit cannot be read: {path}"):
-        read_log(tmp_path)
-    path.unlink()
-    for version in (0, 1):
-        (tmp_path / LOG / f"{version:020d}.json").unlink()
-    (tmp_path / LOG / f"{5:020d}.checkpoint.{'0' * 8}-0000-0000-0000-{'0' * 12}.parquet").write_bytes(b"")
-    commit(tmp_path, 6, [added("a")])
-    with pytest.raises(ArtefactError, match=r"checkpoints of a kind that is not looked at. Ask Spark"):
-        read_log(tmp_path)
-
-
-@settings(max_examples=40)
-@given(
-    st.lists(st.lists(st.tuples(st.booleans(), st.sampled_from("abcde")), max_size=4), min_size=1, max_size=9),
-    st.sets(st.integers(0, 8)),
-    st.integers(1, 3),
-)
-def test_any_log_with_any_checkpoints_is_what_a_plain_replay_makes_of_it(
-    tmp_path_factory: pytest.TempPathFactory, commits: list[Any], checkpoints: set[int], parts: int
-):
-    table, live = tmp_path_factory.mktemp("table"), dict[str, int]()
-    for version, actions in enumerate(commits):
-        commit(table, version, [added(name, version) if is_add else removed(name) for is_add, name in actions])
-        for is_add, name in actions:
-            live.pop(name, None)
-            live |= {name: version} if is_add else {}
-        if version in checkpoints:
-            checkpoint(table, version, live, parts)
-    newest = max([version for version in checkpoints if version < len(commits)], default=-1)
-    for version in range(newest):
-        (table / LOG / f"{version:020d}.json").unlink()
-    assert (read_log(table).version, read_log(table).files) == (len(commits) - 1, live)
 
 
 def shop_table(shop_dir: Path, name: str, features: Sequence[str] = ()) -> Path:
@@ -141,7 +30,7 @@ def shop_table(shop_dir: Path, name: str, features: Sequence[str] = ()) -> Path:
     table.mkdir(parents=True)
     pq.write_table(pa.table({"n": list(range(5000))}), table / "part-0.parquet", compression="zstd")
     protocol = {"protocol": {"minReaderVersion": 3, "readerFeatures": list(features), "writerFeatures": ["invariants"]}}
-    commit(table, 0, [protocol, added("part-0.parquet", (table / "part-0.parquet").stat().st_size)])
+    commit(table, 0, protocol, added("part-0.parquet", (table / "part-0.parquet").stat().st_size))
     records = shop_dir / "runs" / "stages"
     records.mkdir(parents=True, exist_ok=True)
     (records / "levels.json").write_text(json.dumps({"stage": "levels", "written": {name: 0}}))
@@ -198,7 +87,7 @@ def test_features_that_a_reader_here_does_not_know_are_named(tmp_path: Path):
 
 
 def test_a_table_of_the_old_protocol_that_maps_columns_is_not_read_as_plain_parquet(tmp_path: Path):
-    commit(tmp_path / "tables" / "examples", 0, [{"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}}])
+    commit(tmp_path / "tables" / "examples", 0, {"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}})
     assert "cannot be read as plain Parquet: columnMapping" in told(tmp_path)[0]
 
 
