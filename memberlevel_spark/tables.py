@@ -89,14 +89,16 @@ class DeltaTables:
 
     def version(self, name: str) -> int:
         """The latest version. Errors: ArtefactError when the table is missing or its log is damaged."""
+        # Many times a stage: Delta's history is a query each time, and a local log is a folder to look into.
+        listed = latest_version(Path(self.path(name))) if has_local_files(self.spark) else None
+        if listed is not None:
+            return listed
         if not self.exists(name):
             raise ArtefactError(
                 f"a table is missing: {name} ({self.path(name)}). Run the stage that makes it first;"
                 " `python -m jobs.pipeline --help` lists them."
             )
-        # Many times a stage: Delta's history is a query each time, and a local log is a folder to look into.
-        listed = latest_version(Path(self.path(name))) if has_local_files(self.spark) else None
-        return int(self._last_commit(name)["version"]) if listed is None else listed
+        return int(self._last_commit(name)["version"])
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
         """The rows of one version, the latest when none is given. Errors: ArtefactError for a version that is gone."""
