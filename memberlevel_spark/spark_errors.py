@@ -10,6 +10,7 @@ CONDITION = re.compile(r"\[([A-Z][A-Z0-9_]+(?:\.[A-Z0-9_]+)?)\]")
 OURS = re.compile(r"^memberlevel_spark\.errors\.(\w+): (.+)$", re.MULTILINE)
 # Of the operating system, in Python's errors and in Java's alike.
 DISK_FULL = "No space left on device"
+FILE_GONE = "FAILED_READ_FILE"
 WORKER_LOST = "Python worker exited unexpectedly"
 MEANINGS: tuple[tuple[str, type[MemberLevelError], str], ...] = (
     (
@@ -19,7 +20,7 @@ MEANINGS: tuple[tuple[str, type[MemberLevelError], str], ...] = (
         " sources.*.maps, the row is then quarantined instead",
     ),
     (
-        "FAILED_READ_FILE",
+        FILE_GONE,
         ArtefactError,
         "a file of a table or source is missing or damaged. Restore it, or run the stage that makes the table again",
     ),

@@ -87,6 +87,15 @@ class DeltaTables:
         """Whether the table has at least one commit."""
         return DeltaTable.isDeltaTable(self.spark, self.path(name))
 
+    def identity(self, name: str) -> str:
+        """The id that Delta gave the table when it was made: one that was removed and made again has another.
+
+        Errors: ArtefactError when the table is missing.
+        """
+        self.version(name)
+        found = DeltaTable.forPath(self.spark, self.path(name)).detail().select("id").collect()
+        return str(found[0]["id"])
+
     def version(self, name: str) -> int:
         """The latest version. Errors: ArtefactError when the table is missing or its log is damaged."""
         # Many times a stage: Delta's history is a query each time, and a local log is a folder to look into.

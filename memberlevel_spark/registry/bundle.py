@@ -2,8 +2,8 @@
 
 ``registry/<model_version>/`` holds model.safetensors, model.json (network), calibrators.json, encoder.json,
 typical.json, canary.json, profile.json, score_profile.json, levels.json, config.yaml, metrics.json, lineage.json,
-model_card.md and manifest.json with the SHA-256 of every other file. The version is a digest of what decides the
-scores, so the same model registered twice is one bundle. A bundle appears whole or not at all.
+trained_on.json, model_card.md and manifest.json with the SHA-256 of every other file. The version is a digest of what
+decides the scores, so the same model registered twice is one bundle. A bundle appears whole or not at all.
 Bundles from before there were calibrators lack that file: they keep their version, and nothing is calibrated.
 """
 

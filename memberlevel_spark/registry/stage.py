@@ -20,6 +20,7 @@ from memberlevel_spark.registry.parity import check_parity
 from memberlevel_spark.registry.shared import push_alias, push_bundle
 from memberlevel_spark.run import RowCounts, Run, StageResult, stage_records
 from memberlevel_spark.scoring.topics import topics
+from memberlevel_spark.scoring.trained_features import TRAINED_ON
 from memberlevel_spark.training.stage import ENCODER, trained_files
 
 
@@ -41,7 +42,8 @@ def run_register(run: Run) -> StageResult:
         "metrics.json": json.dumps(evaluation["test"], indent=1, sort_keys=True).encode(),
         "lineage.json": json.dumps(_lineage(run), indent=1, sort_keys=True).encode(),
     }
-    parity = check_parity(run)
+    parity, trained_on = check_parity(run)
+    files[TRAINED_ON] = trained_on.to_json().encode()
     version, champion = version_of(files), read_alias(registry, CHAMPION)
     _require_compared(champion, version, evaluation)
     decision = decide(evaluation, impossible_forecasts(files[CANARY]), run.config.gate)

@@ -3,11 +3,11 @@
 In: features and sequences. Out: one row per member and as-of date with ``features`` (array<float>).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from memberlevel_spark.errors import ArtefactError, first_five
@@ -26,28 +26,33 @@ class EncodedMembers:
     read: dict[str, int]
 
 
-def encode_members(
-    run: Run, encoder: Encoder, dates: Sequence[date], *, kept: Sequence[str], only: DataFrame | None = None
-) -> EncodedMembers:
+def encode_members(run: Run, encoder: Encoder, dates: Sequence[date], *, kept: Sequence[str]) -> EncodedMembers:
     """Encode the members of some dates; ``kept`` are further columns beside member_id and as_of_date.
-
-    ``only`` leaves out all members but those of its column member_id.
 
     Errors: ArtefactError when a date has no features, or they are not those the encoder was fitted on.
     """
     read = {name: run.tables.version(name) for name in encoder.tables}
-    features, *sequences = (run.tables.read(name, version) for name, version in read.items())
-    members = features.where(F.col("as_of_date").isin(list(dates)))
-    if only is not None:
-        members = members.join(F.broadcast(only), "member_id", "left_semi")
+    on_dates = F.col("as_of_date").isin(list(dates))
+    members = run.tables.read("member_features", read["member_features"]).where(on_dates)
     found = {row["as_of_date"]: row["count"] for row in members.groupBy("as_of_date").count().collect()}
     missing = [str(day) for day in dates if day not in found]
     if missing:
         raise ArtefactError(
             f"there are no features for as-of dates: {first_five(missing)}. Run features for them first."
         )
-    inputs = join_features(members, *sequences)
-    encoder.require_columns(inputs)
+    encoded = encode_rows(run, encoder, read, on_dates, kept=kept)
     encoder.require_meaning(published_meaning(run))
-    encoded = inputs.select(*KEY, *kept, encoder.encode().alias("features"))
     return EncodedMembers(encoded, sum(found.values()), read)
+
+
+def encode_rows(
+    run: Run, encoder: Encoder, versions: Mapping[str, int], condition: Column, *, kept: Sequence[str] = ()
+) -> DataFrame:
+    """Encode the rows that fit a condition, of these versions of the encoder's tables.
+
+    Errors: ArtefactError when columns are missing.
+    """
+    features, *sequences = (run.tables.read(name, versions[name]) for name in encoder.tables)
+    inputs = join_features(features.where(condition), *sequences)
+    encoder.require_columns(inputs)
+    return inputs.select(*KEY, *kept, encoder.encode().alias("features"))

@@ -19,6 +19,7 @@ from memberlevel_spark.scoring.ledger import build_scores
 from memberlevel_spark.scoring.members import encode_members
 from memberlevel_spark.scoring.parity import prove_parity, sample_of
 from memberlevel_spark.scoring.predictor import PackedModel
+from memberlevel_spark.scoring.trained_features import compare_with_training
 
 
 def run_score(run: Run) -> StageResult:
@@ -34,9 +35,12 @@ def run_score(run: Run) -> StageResult:
     model = PackedModel.of(bundle.files)
     sample = sample_of(encoded.rows, run.config.scoring.proof_members)
     parity = prove_parity(sample, model, method=run.config.scoring.method)
+    compared = compare_with_training(run, bundle, encoder)
     slices = {"as_of_date": dates, "model_version": [bundle.version]}
     with _scored(run, bundle.version, model, encoder, encoded.rows, dates) as scored:
-        ledger = run.tables.with_stamp(inputs=encoded.read, kept=scored.num_kept, parity=parity)
+        ledger = run.tables.with_stamp(
+            inputs=encoded.read, kept=scored.num_kept, parity=parity, compared=compared.num_members
+        )
         commit = ledger.replace_slice(MEMBER_SCORES, scored.rows, slices)
     own = run.tables.read(MEMBER_SCORES.name, commit.version).where(F.col("model_version") == bundle.version)
     latest = own.agg(F.max("as_of_date")).collect()[0][0]
@@ -45,6 +49,8 @@ def run_score(run: Run) -> StageResult:
     note = f"champion {bundle.version}, as of {', '.join(map(str, sorted(dates)))}"
     if run.incremental:
         note += f", {_told(scored.num_kept, commit.rows)}"
+    if compared.why_not:
+        note += f", features not compared with those of training: {compared.why_not}"
     written = {MEMBER_SCORES.name: commit.version, CURRENT_SCORES.name: current.version}
     return StageResult(counts, encoded.read, written, note)
 

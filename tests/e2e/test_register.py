@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,91 @@ def test_a_scoring_path_that_says_something_else_stops_registration_and_scoring(
         assert job(name) == 3
         assert "scoring and training say different things of the same members" in capsys.readouterr().err
     assert ledger.history(1).collect()[0]["version"] == written["version"]
+
+
+def test_features_of_training_are_made_anew_in_every_scoring_run_and_held_beside_the_examples(
+    spark: SparkSession, own_shop: Path, job: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = DeltaTable.forPath(spark, str(own_shop / "tables" / "member_scores"))
+    features = DeltaTable.forPath(spark, str(own_shop / "tables" / "member_features"))
+    on_test_date = F.col("as_of_date") == TEST_DATE
+    good = features.history(1).collect()[0]["version"]
+    num_members = features.toDF().where(on_test_date).count()
+    # Late events are no difference: what was registered is what is compared.
+    features.update(on_test_date, {"tenure_days": F.col("tenure_days") + 1})
+    changed = features.history(1).collect()[0]["version"]
+    try:
+        assert job("score", f"scoring.proof_members={num_members}") == 0
+        written = ledger.history(1).collect()[0]
+        assert json.loads(written["userMetadata"])["compared"] == num_members
+        with trained_on(own_shop, lambda record: record["tables"]["member_features"].update(version=changed)):
+            assert job("score", "scoring.proof_members=5") == 3
+        told = capsys.readouterr().err
+        assert "scoring would read other features than training did, on the same date: tenure_days" in told
+        assert ledger.history(1).collect()[0]["version"] == written["version"]
+    finally:
+        features.restoreToVersion(good)
+
+
+@pytest.mark.parametrize(
+    ("change", "why_not"),
+    [
+        (lambda record: record["tables"]["examples"].update(id="another"), "it was trained on other tables than"),
+        (lambda record: record["tables"]["examples"].update(version=99), "examples version 99"),
+        (None, "the bundle is of before it said which tables it was trained on"),
+    ],
+)
+def test_where_the_tables_of_training_are_not_to_be_had_the_members_are_scored_and_it_is_told(
+    spark: SparkSession,
+    own_shop: Path,
+    job: Callable[..., int],
+    caplog: pytest.LogCaptureFixture,
+    change: Callable[[Any], None] | None,
+    why_not: str,
+) -> None:
+    ledger = DeltaTable.forPath(spark, str(own_shop / "tables" / "member_scores"))
+    with trained_on(own_shop, change), caplog.at_level("INFO"):
+        assert job("score") == 0
+    told = caplog.text.partition("features not compared with those of training: ")[2]
+    assert why_not in told
+    assert json.loads(ledger.history(1).collect()[0]["userMetadata"])["compared"] == 0
+
+
+def test_a_file_of_training_that_is_gone_keeps_nobody_from_scoring(
+    spark: SparkSession, own_shop: Path, job: Callable[..., int], caplog: pytest.LogCaptureFixture
+) -> None:
+    files = sorted((own_shop / "tables" / "examples" / "split=test").glob("*.parquet"))
+    assert files
+    for file in files:
+        file.rename(file.with_suffix(".gone"))
+    try:
+        with caplog.at_level("INFO"):
+            assert job("score") == 0
+    finally:
+        for file in files:
+            file.with_suffix(".gone").rename(file)
+    assert "features not compared with those of training: the tables it was trained on are vacuumed" in caplog.text
+
+
+@contextmanager
+def trained_on(shop: Path, change: Callable[[Any], None] | None) -> Iterator[None]:
+    """The champion says that it was trained on something else, or nothing about it."""
+    registry = shop / "registry"
+    version = read_alias(registry, "champion")
+    assert version is not None
+    files = dict(load_bundle(registry, version).files)
+    record = json.loads(files.pop("trained_on.json"))
+    if change:
+        change(record)
+        files["trained_on.json"] = json.dumps(record).encode()
+    # The version is of what decides the scores, so that this is another one.
+    odd = publish(registry, {**files, "encoder.json": files["encoder.json"] + b" "})
+    write_alias(registry, "champion", odd, {})
+    try:
+        yield
+    finally:
+        write_alias(registry, "champion", version, {})
+        shutil.rmtree(registry / odd)
 
 
 def test_scores_are_not_made_by_a_model_that_answers_otherwise_here(
