@@ -69,11 +69,12 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         .config("spark.databricks.delta.snapshotPartitions", "1")
         # Many times the queries of a real run pass through this one JVM: room for them, and no memory of their plans.
         .config("spark.driver.memory", "4g")
-        # Planning and compiling is what tiny data costs: each plan is made once, each generated class stays compiled.
+        # Planning and compiling is what tiny data costs: each plan is made once and interpreted. Tests in processes of
+        # their own (local-cluster, faults) and the year run the classes that Spark generates.
         .config("spark.sql.adaptive.enabled", "false")
-        .config("spark.sql.codegen.cache.maxEntries", "1000")
-        # Room for what the JVM makes of these classes: when it is full, nothing is compiled any more.
-        .config("spark.driver.extraJavaOptions", "-XX:ReservedCodeCacheSize=512m")
+        .config("spark.sql.codegen.wholeStage", "false")
+        .config("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+        .config("spark.python.sql.dataFrameDebugging.enabled", "false")
         .config("spark.sql.ui.retainedExecutions", "5")
         .config("spark.ui.retainedJobs", "20")
         .config("spark.ui.retainedStages", "20")

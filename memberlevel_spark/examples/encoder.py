@@ -59,14 +59,14 @@ class Input:
         return self.column if self.index is None else f"{self.column}_{self.index}"
 
     @property
-    def value(self) -> Column:
+    def sql(self) -> str:
         """The number as double, never null."""
-        element = F.col(self.column) if self.index is None else F.col(self.column)[self.index]
-        element = element if self.equals is None else element == self.equals
-        return F.coalesce(element.cast("double"), F.lit(float(self.when_null)))
+        element = f"`{self.column}`" + ("" if self.index is None else f"[{self.index}]")
+        element = element if self.equals is None else f"({element} = {self.equals})"
+        return f"coalesce(cast({element} AS double), {float(self.when_null)}D)"
 
     def numbers(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """The same as ``value`` of columns [N], of an array column [N, its length], in which NaN is null."""
+        """The same as ``sql`` of columns [N], of an array column [N, its length], in which NaN is null."""
         element_N = columns[self.column] if self.index is None else columns[self.column][:, self.index]
         is_null_N = np.isnan(element_N)
         element_N = element_N if self.equals is None else (element_N == self.equals).astype(np.float64)
@@ -311,7 +311,8 @@ def input_tables(events: EventInputs | None) -> tuple[str, ...]:
 
 
 def _raw(inputs: Sequence[Input]) -> Column:
-    return F.array(*[item.value for item in inputs])
+    # As text: the calls that it takes to build some hundred columns are slower than the query.
+    return F.expr(f"array({', '.join(item.sql for item in inputs)})")
 
 
 def _matrix(rows: pa.Array) -> NDArray[np.float64]:
