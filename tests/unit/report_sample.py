@@ -3,10 +3,12 @@
 ``python -m tests.unit.report_sample FILE`` writes it as HTML. Everything comes from one seed; nothing is real.
 """
 
+import copy
 import datetime as dt
 import math
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,18 @@ THRESHOLDS_CENTS = np.array([20_000, 50_000, 100_000])
 
 def sample_report(**changes: Any) -> ReportData:
     """One report of 2,469 made-up members; fields in ``changes`` replace the sample's."""
+    return replace(copy.deepcopy(_sample()), **changes)
+
+
+@cache
+def _sample() -> ReportData:
     rng = np.random.default_rng(7)
     spend_N = np.round(rng.lognormal(10.6, 0.95, 2469)).astype(int)
     now_N, p_NK = _forecast(rng, spend_N)
     target_N = np.array([rng.choice(4, p=p_K) for p_K in p_NK])
     results = _results(now_N, p_NK, target_N)
     levels = (now_N, p_NK, target_N)
-    parts = [_members(spend_N, now_N, p_NK), _run(rng), _outcomes(rng, spend_N, levels), _came_true(*levels), changes]
+    parts = [_members(spend_N, now_N, p_NK), _run(rng), _outcomes(rng, spend_N, levels), _came_true(*levels)]
     return replace(results, **{name: value for part in parts for name, value in part.items()})
 
 

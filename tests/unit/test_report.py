@@ -2,15 +2,19 @@
 
 import dataclasses
 import datetime as dt
+import inspect
 import math
+import pickle
 import re
 from collections.abc import Callable
+from functools import partial
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
 from memberlevel_spark.errors import DataQualityError
+from memberlevel_spark.evaluation import outcome_plots, plots, survival_plots
 from memberlevel_spark.monitoring.judgement import (
     CHANCE_METRICS,
     SPEND_METRICS,
@@ -28,6 +32,7 @@ from memberlevel_spark.report.terminal import accounting_table, reach_table, res
 from tests.unit.report_sample import many_levels, sample_report
 
 SCRIPT = "<script>alert('x')</script>"
+DRAWN: dict[bytes, str] = {}
 VOID = {"meta", "link", "br", "path", "use", "rect", "wbr"}
 
 
@@ -72,6 +77,25 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def html() -> str:
     return render_report(sample_report())
+
+
+@pytest.fixture(autouse=True)
+def drawn_once(html: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing a page takes five seconds: what another test has drawn of the same numbers is not drawn again.
+
+    The page of ``html`` is drawn without it.
+    """
+    for module in (plots, outcome_plots, survival_plots):
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if function.__module__ == module.__name__ and not name.startswith("_"):
+                monkeypatch.setattr(module, name, partial(_drawn, function))
+
+
+def _drawn(draw: Callable[..., str], *arguments: Any, **named: Any) -> str:
+    key = pickle.dumps((draw.__module__, draw.__name__, arguments, named))
+    if key not in DRAWN:
+        DRAWN[key] = draw(*arguments, **named)
+    return DRAWN[key]
 
 
 @pytest.fixture(scope="module")
