@@ -23,9 +23,6 @@ REQUIRED_ZONE = "UTC"
 # Spark turns a wide query into one method beyond the 8000 bytes up to which HotSpot compiles, and it runs interpreted
 # then. The parallel collector suits work where throughput counts and no pause hurts.
 JVM_FLAGS = "-XX:-DontCompileHugeMethods -XX:+UseParallelGC"
-# By default every function of a column asks the JVM several times where it was called from, for errors to say so:
-# half of the time that it takes to build a wide query.
-CALL_SITES_OFF = {"spark.python.sql.dataFrameDebugging.enabled": "false"}
 
 
 def get_session(config: Config) -> SparkSession:
@@ -60,7 +57,7 @@ def _new_session(config: Config) -> SparkSession:
     # Without it the workers start whatever `python3` is on the path, which lacks our packages.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(f"memberlevel {config.name}")
-    settings = {**CALL_SITES_OFF, **config.spark.conf, **DELTA_SETTINGS, "spark.sql.session.timeZone": REQUIRED_ZONE}
+    settings = {**config.spark.conf, **DELTA_SETTINGS, "spark.sql.session.timeZone": REQUIRED_ZONE}
     if "PYSPARK_GATEWAY_PORT" not in os.environ and "SPARK_REMOTE" not in os.environ:
         # Nobody submitted us: this process starts the driver's JVM itself.
         builder = builder.master(config.spark.master)

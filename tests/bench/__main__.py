@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from pyspark.sql import SparkSession
 
-from memberlevel_spark.session import CALL_SITES_OFF, DELTA_SETTINGS, JVM_FLAGS
+from memberlevel_spark.session import DELTA_SETTINGS, JVM_FLAGS
 from tests.bench import advising, cleaning, engine, features, feed, scoring, sequences, serving, training
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -37,7 +37,7 @@ def _session() -> SparkSession:
     builder = SparkSession.builder.master("local[2]")
     # The settings that a shop's jobs have, where its configuration says nothing else.
     given = yaml.safe_load(BASE.read_text(encoding="utf-8"))["spark"]["conf"]
-    for key, value in {**CALL_SITES_OFF, **given, **DELTA_SETTINGS}.items():
+    for key, value in {**given, **DELTA_SETTINGS}.items():
         builder = builder.config(key, value)
     return (
         builder.config("spark.driver.extraJavaOptions", JVM_FLAGS)

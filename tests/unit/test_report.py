@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from memberlevel_spark.errors import DataQualityError
-from memberlevel_spark.evaluation import outcome_plots, plots, survival_plots
+from memberlevel_spark.evaluation import outcome_plots, plots
 from memberlevel_spark.monitoring.judgement import (
     CHANCE_METRICS,
     SPEND_METRICS,
@@ -85,7 +85,7 @@ def drawn_once(html: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     The page of ``html`` is drawn without it.
     """
-    for module in (plots, outcome_plots, survival_plots):
+    for module in (plots, outcome_plots):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__ and not name.startswith("_"):
                 monkeypatch.setattr(module, name, partial(_drawn, function))
