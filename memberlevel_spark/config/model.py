@@ -173,6 +173,7 @@ class ModelConfig(Model):
     spend_head: SpendHead
     hidden: tuple[int, ...]
     periodic: int = Field(ge=0, le=64)
+    week_channels: int = Field(default=16, ge=4, le=256, multiple_of=4)
     dropout: float = Field(ge=0, lt=1)
     next_categories: int = Field(default=0, ge=0, le=200)
     components: int = Field(default=0, ge=0, le=1000)
@@ -225,6 +226,7 @@ class VariantConfig(Model):
     spend_head: SpendHead | None = None
     hidden: tuple[int, ...] | None = None
     periodic: int | None = Field(default=None, ge=0, le=64)
+    week_channels: int | None = Field(default=None, ge=4, le=256, multiple_of=4)
     dropout: float | None = Field(default=None, ge=0, lt=1)
     next_categories: int | None = Field(default=None, ge=0, le=200)
     components: int | None = Field(default=None, ge=0, le=1000)

@@ -28,7 +28,9 @@ class Body(nn.Module):
         num_measures, num_weeks = spec.weekly
         self.weeks = self.events = None
         if WEEKS in reads:
-            self.weeks = SequenceEncoder(spec.week_encoder, num_measures, num_weeks, dropout=spec.dropout)
+            self.weeks = SequenceEncoder(
+                spec.week_encoder, num_measures, num_weeks, num_channels=spec.week_channels, dropout=spec.dropout
+            )
         if EVENTS in reads:
             self.events = EventEncoder(spec)
         self._first_plain = 0 if FEATURES in reads else spec.num_encoded - spec.num_levels

@@ -9,7 +9,7 @@ Shape legend: B rows of a batch, S events of a sequence, D numbers of an event, 
 import torch
 from torch import Tensor, nn
 
-from memberlevel_spark.models.sequences import NUM_CHANNELS, SequenceEncoder
+from memberlevel_spark.models.sequences import EVENT_CHANNELS, SequenceEncoder
 from memberlevel_spark.models.spec import NUM_EVENT_INDICES, NUM_EVENT_NUMBERS, ModelSpec
 
 # A product has hundreds of numbers, an hour two dozen; all are added up, so that none may outweigh the others.
@@ -22,11 +22,11 @@ class EventEncoder(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self._num_values, self._num_steps = spec.num_event_values, spec.events[0]
-        self.embeddings = nn.ModuleList(nn.Embedding(size, NUM_CHANNELS, padding_idx=0) for size in spec.events[1:])
-        self.numbers = nn.Linear(NUM_EVENT_NUMBERS, NUM_CHANNELS)
-        self.norm = nn.LayerNorm(NUM_CHANNELS)
+        self.embeddings = nn.ModuleList(nn.Embedding(size, EVENT_CHANNELS, padding_idx=0) for size in spec.events[1:])
+        self.numbers = nn.Linear(NUM_EVENT_NUMBERS, EVENT_CHANNELS)
+        self.norm = nn.LayerNorm(EVENT_CHANNELS)
         self.sequence = SequenceEncoder(
-            spec.event_encoder, NUM_CHANNELS, self._num_steps, dropout=spec.dropout, causal=spec.causal
+            spec.event_encoder, EVENT_CHANNELS, self._num_steps, dropout=spec.dropout, causal=spec.causal
         )
         self.width = self.sequence.width
         for embedding in self.embeddings:

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from memberlevel_spark.models.events import EventEncoder
 from memberlevel_spark.models.lane_dropout import LaneDraws
-from memberlevel_spark.models.sequences import NUM_CHANNELS
+from memberlevel_spark.models.sequences import EVENT_CHANNELS
 from memberlevel_spark.models.spec import NUM_EVENT_INDICES, ModelSpec
 
 Pretext = Literal["masked", "next", "contrastive"]
@@ -55,13 +55,14 @@ class PretextNetwork(nn.Module):
         self.events = EventEncoder(spec)
         self.draws = LaneDraws()
         if task == "contrastive":
-            self.projected = nn.Linear(self.events.width, NUM_CHANNELS)
+            self.projected = nn.Linear(self.events.width, EVENT_CHANNELS)
         else:
             num_types, num_categories = spec.events[1], spec.events[2]
             if task == "masked":
-                self.hidden_event_C = nn.Parameter(torch.zeros(NUM_CHANNELS))
-            self.types, self.categories = nn.Linear(NUM_CHANNELS, num_types), nn.Linear(NUM_CHANNELS, num_categories)
-            self.amount = nn.Linear(NUM_CHANNELS, 1)
+                self.hidden_event_C = nn.Parameter(torch.zeros(EVENT_CHANNELS))
+            self.types = nn.Linear(EVENT_CHANNELS, num_types)
+            self.categories = nn.Linear(EVENT_CHANNELS, num_categories)
+            self.amount = nn.Linear(EVENT_CHANNELS, 1)
 
     def forward(self, features_BF: Tensor) -> Guess:
         """Return the guesses of each row."""

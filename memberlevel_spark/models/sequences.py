@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from memberlevel_spark.models.lane_dropout import LaneDropout
 
-NUM_CHANNELS = 48
+EVENT_CHANNELS = 48  # of single events; those of the weekly tiles are the spec's
 _KERNEL_STEPS = 3
 _DILATIONS = (1, 2, 4)  # three layers see 15 steps
 _HEADS, _LAYERS = 4, 2
@@ -23,12 +23,12 @@ _HEADS, _LAYERS = 4, 2
 class Convolutions(nn.Module):
     """Dilated convolutions; a causal one sees no later step."""
 
-    def __init__(self, num_inputs: int, *, causal: bool) -> None:
+    def __init__(self, num_inputs: int, num_channels: int, *, causal: bool) -> None:
         super().__init__()
         self._causal = causal
-        widths = (num_inputs, *[NUM_CHANNELS] * len(_DILATIONS))
+        widths = (num_inputs, *[num_channels] * len(_DILATIONS))
         self.layers = nn.ModuleList(
-            nn.Conv1d(given, NUM_CHANNELS, _KERNEL_STEPS, dilation=dilation)
+            nn.Conv1d(given, num_channels, _KERNEL_STEPS, dilation=dilation)
             for given, dilation in zip(widths, _DILATIONS, strict=False)
         )
 
@@ -45,9 +45,9 @@ class Convolutions(nn.Module):
 class Recurrence(nn.Module):
     """An LSTM or GRU from the oldest step to the newest."""
 
-    def __init__(self, num_inputs: int, *, kind: type[nn.LSTM] | type[nn.GRU]) -> None:
+    def __init__(self, num_inputs: int, num_channels: int, *, kind: type[nn.LSTM] | type[nn.GRU]) -> None:
         super().__init__()
-        self.layer = kind(num_inputs, NUM_CHANNELS, batch_first=True)
+        self.layer = kind(num_inputs, num_channels, batch_first=True)
 
     def forward(self, steps_BSI: Tensor, is_there_BS: Tensor) -> Tensor:
         """Return [B, S, C]."""
@@ -58,13 +58,13 @@ class Recurrence(nn.Module):
 class Transformer(nn.Module):
     """Self-attention between the steps that are there, each with a learned place; causal: to earlier steps only."""
 
-    def __init__(self, num_inputs: int, num_steps: int, *, dropout: float, causal: bool) -> None:
+    def __init__(self, num_inputs: int, num_steps: int, num_channels: int, *, dropout: float, causal: bool) -> None:
         super().__init__()
         self._causal = causal
-        self.embed = nn.Linear(num_inputs, NUM_CHANNELS)
-        self.place_SC = nn.Parameter(torch.randn(num_steps, NUM_CHANNELS) / math.sqrt(NUM_CHANNELS))
-        self.layers = nn.ModuleList(_Attention(dropout) for _ in range(_LAYERS))
-        self.norm = nn.LayerNorm(NUM_CHANNELS)
+        self.embed = nn.Linear(num_inputs, num_channels)
+        self.place_SC = nn.Parameter(torch.randn(num_steps, num_channels) / math.sqrt(num_channels))
+        self.layers = nn.ModuleList(_Attention(num_channels, dropout) for _ in range(_LAYERS))
+        self.norm = nn.LayerNorm(num_channels)
 
     def forward(self, steps_BSI: Tensor, is_there_BS: Tensor) -> Tensor:
         """Return [B, S, C]."""
@@ -83,16 +83,16 @@ class Transformer(nn.Module):
 class _Attention(nn.Module):
     """One layer: attention, then two linear maps, each added to what came in."""
 
-    def __init__(self, dropout: float) -> None:
+    def __init__(self, num_channels: int, dropout: float) -> None:
         super().__init__()
-        self.norm, self.next_norm = nn.LayerNorm(NUM_CHANNELS), nn.LayerNorm(NUM_CHANNELS)
-        self.queries_keys_values = nn.Linear(NUM_CHANNELS, 3 * NUM_CHANNELS)
-        self.joined = nn.Linear(NUM_CHANNELS, NUM_CHANNELS)
+        self.norm, self.next_norm = nn.LayerNorm(num_channels), nn.LayerNorm(num_channels)
+        self.queries_keys_values = nn.Linear(num_channels, 3 * num_channels)
+        self.joined = nn.Linear(num_channels, num_channels)
         self.drop = LaneDropout(dropout)
         self.mixed = nn.Sequential(
-            nn.Linear(NUM_CHANNELS, 2 * NUM_CHANNELS),
+            nn.Linear(num_channels, 2 * num_channels),
             nn.SiLU(),
-            nn.Linear(2 * NUM_CHANNELS, NUM_CHANNELS),
+            nn.Linear(2 * num_channels, num_channels),
             LaneDropout(dropout),
         )
 
@@ -109,26 +109,35 @@ class _Attention(nn.Module):
 class SequenceEncoder(nn.Module):
     """One of the encoders by its name, and the summary of its states."""
 
-    width = 2 * NUM_CHANNELS
-
-    def __init__(self, name: str, num_inputs: int, num_steps: int, *, dropout: float, causal: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        num_inputs: int,
+        num_steps: int,
+        *,
+        num_channels: int = EVENT_CHANNELS,
+        dropout: float,
+        causal: bool = False,
+    ) -> None:
         """Build the encoder.
 
         Args:
             name: ``cnn``, ``lstm``, ``gru`` or ``transformer``.
             num_inputs: numbers of a step.
             num_steps: steps of a sequence, those that are missing included.
+            num_channels: numbers of a state; a multiple of 4 for the transformer's heads.
             dropout: share of values dropped in training, where the encoder has dropout.
             causal: whether a state may depend on earlier steps only; the recurrent ones always do.
         """
         super().__init__()
+        self.width = 2 * num_channels
         self.encoder: nn.Module
         if name == "cnn":
-            self.encoder = Convolutions(num_inputs, causal=causal)
+            self.encoder = Convolutions(num_inputs, num_channels, causal=causal)
         elif name == "transformer":
-            self.encoder = Transformer(num_inputs, num_steps, dropout=dropout, causal=causal)
+            self.encoder = Transformer(num_inputs, num_steps, num_channels, dropout=dropout, causal=causal)
         else:
-            self.encoder = Recurrence(num_inputs, kind=nn.LSTM if name == "lstm" else nn.GRU)
+            self.encoder = Recurrence(num_inputs, num_channels, kind=nn.LSTM if name == "lstm" else nn.GRU)
 
     def states(self, steps_BSI: Tensor, is_there_BS: Tensor) -> Tensor:
         """Return a state per step, [B, S, C]; what is read where no step is there means nothing."""

@@ -26,7 +26,14 @@ BODIES = tuple(READS)
 HEADS = ("rules", "gate", "softmax", "ordinal")
 SPEND_HEADS = ("mixture", "lognormal")
 # Keys that a file may lack, and what they are then.
-LATER = {"int8": False, "periodic": 0, "next_categories": 0, "spend_head": "mixture", "components": 0}
+LATER = {
+    "int8": False,
+    "periodic": 0,
+    "next_categories": 0,
+    "spend_head": "mixture",
+    "components": 0,
+    "week_channels": 48,
+}
 # Of each principal component its weight of every encoded feature and, last, its constant.
 Components = tuple[tuple[float, ...], ...]
 # Of every event: type, category, channel, product bucket, hour, weekday; amount, gap, age.
@@ -56,6 +63,7 @@ class ModelSpec:
         int8: whether the linear layers of the body hold 8-bit weights; such a network scores, it does not learn.
         next_categories: categories with a name that the first order to come is told among; one more stands for all
             others. 0: it is not told.
+        week_channels: numbers of the state of each week, where weekly tiles are read as a sequence; a multiple of 4.
         components: principal components that stand for the encoded features; 0: the features themselves are read.
 
     Raises:
@@ -79,16 +87,18 @@ class ModelSpec:
     next_categories: int = 0
     spend_head: str = "mixture"
     components: int = 0
+    week_channels: int = 48
 
     def __post_init__(self) -> None:
         _require_known("model", self.name, (*LINEAR, *BODIES))
         _require_known("level head", self.level_head, HEADS)
         _require_known("spend head", self.spend_head, SPEND_HEADS)
         sizes_fit = self.num_encoded >= 1 and self.num_levels >= 2 and all(width >= 1 for width in self.hidden)
+        sizes_fit &= self.week_channels >= 4 and self.week_channels % 4 == 0
         if not (sizes_fit and 0 <= self.dropout < 1 and min(self.periodic, self.next_categories, self.components) >= 0):
             raise ConfigError(
                 f"impossible network: {self}. "
-                "Give at least 1 feature, 2 levels, widths of at least 1, dropout in [0, 1)."
+                "Give at least 1 feature, 2 levels, widths of at least 1, week_channels in fours, dropout in [0, 1)."
             )
         if self.by_rules and not self.metrics:
             raise ConfigError(

@@ -120,6 +120,7 @@ def training_job(
             causal=config.model.pretraining == "next",
             next_categories=next_categories,
             components=len(components),
+            week_channels=config.model.week_channels,
         ),
         training=config.training,
         seed=config.seed,

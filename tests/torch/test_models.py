@@ -262,6 +262,17 @@ def test_heads_by_rules_need_metrics_and_sequences_need_weeks() -> None:
         ModelSpec("mlp", 5, 4, spend_head="normal")
 
 
+@pytest.mark.parametrize("name", ["cnn", "lstm", "gru", "transformer"])
+def test_the_state_of_a_week_is_as_wide_as_the_spec_says_and_files_from_before_it_said_so_have_48(name: str):
+    spec = ModelSpec(name, 30, 4, hidden=(8,), weekly=(2, 6), week_channels=4)
+    network = build_network(spec)
+    assert network.body.weeks.width == 8 and network.body.hidden[0].in_features == 30 + 8
+    assert network(torch.randn(3, 30)).log_p_level_BK.shape == (3, 4)
+    assert ModelSpec.from_dict(spec.to_dict()) == spec
+    before = {key: value for key, value in spec.to_dict().items() if key != "week_channels"}
+    assert build_network(ModelSpec.from_dict(before)).body.weeks.width == 96
+
+
 def test_periodic_embeddings_are_waves_of_each_feature_alone_and_begin_slow():
     torch.manual_seed(1)
     embeddings = PeriodicEmbeddings(3, 2)

@@ -97,7 +97,7 @@ def test_a_lognormal_spend_is_learned(tmp_path: Path) -> None:
 
 def test_what_the_configuration_says_of_the_model_reaches_the_network(tmp_path: Path) -> None:
     told = {"hidden": [7], "dropout": 0.4, "periodic": 3, "level_head": "rules", "spend_head": "lognormal"}
-    told |= {"reads": ["features", "weeks"], "next_categories": 2, "components": 1}
+    told |= {"reads": ["features", "weeks"], "week_channels": 8, "next_categories": 2, "components": 1}
     config = load_config(JOURNEY, [f"model.{name}={json.dumps(value)}" for name, value in told.items()])
     inputs = (Input("x"), Input("weekly_spend_cents", 0))
     needs = tuple(Need("spend_cents", level) for level in (1, 2, 3))
