@@ -109,7 +109,7 @@ def test_further_files_are_laid_over_the_shops_own_and_set_over_them(
     best = tmp_path / "best.yaml"
     best.write_text("training: {learning_rate: 0.011, weight_decay: 0.5}\nmodel: {hidden: [64]}\n")
     config = load_config(JOURNEY, ["training.weight_decay=0.25"], further=[best])
-    assert (config.name, config.model.hidden, config.model.name) == ("complete_journey", (64,), "mlp")
+    assert (config.name, config.model.hidden, config.model.name) == ("complete_journey", (64,), "cnn")
     assert (config.training.learning_rate, config.training.weight_decay) == (0.011, 0.25)
     assert cli.run_job("train", ["--config", str(JOURNEY), "--config", str(best), "--print-config"]) == 0
     assert "learning_rate: 0.011" in capsys.readouterr().out
