@@ -9,9 +9,10 @@ Shape legend: B rows of a batch, S events of a sequence, D numbers of an event, 
 import torch
 from torch import Tensor, nn
 
-from memberlevel_spark.models.sequences import EVENT_CHANNELS, SequenceEncoder
+from memberlevel_spark.models.sequences import SequenceEncoder
 from memberlevel_spark.models.spec import NUM_EVENT_INDICES, NUM_EVENT_NUMBERS, ModelSpec
 
+EVENT_CHANNELS = 48
 # A product has hundreds of numbers, an hour two dozen; all are added up, so that none may outweigh the others.
 _SCALE = NUM_EVENT_INDICES**-0.5
 
@@ -26,7 +27,12 @@ class EventEncoder(nn.Module):
         self.numbers = nn.Linear(NUM_EVENT_NUMBERS, EVENT_CHANNELS)
         self.norm = nn.LayerNorm(EVENT_CHANNELS)
         self.sequence = SequenceEncoder(
-            spec.event_encoder, EVENT_CHANNELS, self._num_steps, dropout=spec.dropout, causal=spec.causal
+            spec.event_encoder,
+            EVENT_CHANNELS,
+            self._num_steps,
+            num_channels=EVENT_CHANNELS,
+            dropout=spec.dropout,
+            causal=spec.causal,
         )
         self.width = self.sequence.width
         for embedding in self.embeddings:

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from memberlevel_spark.models.events import EventEncoder
+from memberlevel_spark.models.events import EVENT_CHANNELS, EventEncoder
 from memberlevel_spark.models.lane_dropout import LaneDraws
-from memberlevel_spark.models.sequences import EVENT_CHANNELS
 from memberlevel_spark.models.spec import NUM_EVENT_INDICES, ModelSpec
 
 Pretext = Literal["masked", "next", "contrastive"]

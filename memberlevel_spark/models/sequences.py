@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from memberlevel_spark.models.lane_dropout import LaneDropout
 
-EVENT_CHANNELS = 48  # of single events; those of the weekly tiles are the spec's
 _KERNEL_STEPS = 3
 _DILATIONS = (1, 2, 4)  # three layers see 15 steps
 _HEADS, _LAYERS = 4, 2
@@ -115,7 +114,7 @@ class SequenceEncoder(nn.Module):
         num_inputs: int,
         num_steps: int,
         *,
-        num_channels: int = EVENT_CHANNELS,
+        num_channels: int,
         dropout: float,
         causal: bool = False,
     ) -> None:

@@ -97,7 +97,7 @@ def test_events_count_and_so_does_their_order(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_the_summary_is_of_the_steps_that_are_there_and_0_without_any(name: str) -> None:
     torch.manual_seed(1)
-    encoder = SequenceEncoder(name, 2, 4, dropout=0.0).eval()
+    encoder = SequenceEncoder(name, 2, 4, num_channels=48, dropout=0.0).eval()
     steps = torch.randn(1, 4, 2)
     is_there = torch.tensor([[False, True, True, False]])
     states, summary = encoder.states(steps, is_there), encoder(steps, is_there)
@@ -111,7 +111,7 @@ def test_the_summary_is_of_the_steps_that_are_there_and_0_without_any(name: str)
 @pytest.mark.parametrize(("name", "causal"), [(name, True) for name in KINDS])
 def test_a_causal_state_depends_on_earlier_steps_only(name: str, causal: bool) -> None:
     torch.manual_seed(1)
-    encoder = SequenceEncoder(name, 2, 4, dropout=0.0, causal=causal).eval()
+    encoder = SequenceEncoder(name, 2, 4, num_channels=48, dropout=0.0, causal=causal).eval()
     steps, is_there = torch.randn(1, 4, 2), torch.ones(1, 4, dtype=torch.bool)
     later = steps.clone()
     later[:, 2:] += 1.0

@@ -238,7 +238,15 @@ def test_an_unknown_model_is_refused_with_the_nearest_name() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"num_features": 0}, {"num_levels": 1}, {"hidden": (8, 0)}, {"dropout": 1.0}, {"dropout": -0.1}],
+    [
+        {"num_features": 0},
+        {"num_levels": 1},
+        {"hidden": (8, 0)},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"week_channels": 0},
+        {"week_channels": 6},
+    ],
 )
 def test_impossible_sizes_are_refused(values: dict[str, object]) -> None:
     spec = ModelSpec("mlp", 5, 4).to_dict() | values
